@@ -1,0 +1,1 @@
+"""The wire: messages, their validation, their errors. Imports nothing of the rest."""

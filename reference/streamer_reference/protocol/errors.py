@@ -1,0 +1,146 @@
+"""The registry of error codes, and the exceptions that carry them.
+
+A code says who is wrong, whether asking again can help (`retryable`) and whether the work surely
+did not happen (`definite`). It is decided by the type of what was raised, never by its text: a
+text changes with a library's release, and a client that retries a payment on a guess pays twice.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from typing import Any
+
+CODE_PATTERN = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
+RETRY_AFTER_MS = 1000  # what a client is told when nothing better is known
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ErrorCode:
+    """One code of the registry."""
+
+    code: str
+    meaning: str
+    retryable: bool
+    definite: bool
+
+
+def _codes(retryable: bool, definite: bool, **meanings: str) -> dict[str, ErrorCode]:
+    return {code: ErrorCode(code, text, retryable, definite) for code, text in meanings.items()}
+
+
+ERROR_CODES: dict[str, ErrorCode] = (
+    _codes(
+        False,
+        True,
+        VALIDATION_ERROR="The message or its payload is not valid.",
+        INVALID_ACTION="No handler is registered for this action.",
+        NOT_FOUND="There is no such request of yours.",
+        ALREADY_ENDED="The request has ended and cannot be changed.",
+        UNAUTHORIZED="The token has expired; connect again with a new one.",
+        FORBIDDEN="The token lacks the permission that this action needs.",
+        DUPLICATE_REQUEST="A request with this id was already accepted.",
+    )
+    | _codes(
+        True,
+        True,
+        RATE_LIMITED="Too many messages or requests in flight on this connection.",
+        SERVICE_UNAVAILABLE="The service cannot take the request now.",
+    )
+    | _codes(
+        True,
+        False,
+        TIMEOUT="The request did not end within its time limit.",
+        STORAGE_ERROR="The store failed; the request may have been recorded.",
+    )
+    | _codes(
+        False,
+        False,
+        INTERNAL_ERROR="The handler failed.",
+        PROCESSING_FAILED="The request failed after its last attempt.",
+        CANCELLED="The request was cancelled.",
+        RESULT_TOO_LARGE="The result does not fit a message and there is no object store.",
+    )
+)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FieldError:
+    """One bad field: `field` is a path such as `payload.start_date`, or `$` for the whole message."""
+
+    field: str
+    message: str
+
+    def to_json(self) -> dict[str, str]:
+        """The form it has in `error.details.fields`."""
+        return {"field": self.field, "message": self.message}
+
+
+class StreamerError(Exception):
+    """An error that a client is told, with a code of the registry or one that a handler registered."""
+
+    def __init__(
+        self, code: str, message: str = "", details: dict[str, Any] | None = None, **retry: int
+    ) -> None:
+        """`details` are JSON values that a client may see; `retry` may hold `after_ms`."""
+        known = ERROR_CODES.get(code)
+        self.code = code
+        self.message = message or (known.meaning if known else code)
+        self.details = dict(details or {})
+        self.retryable = known.retryable if known else False
+        self.after_ms = retry.get("after_ms", RETRY_AFTER_MS)
+        super().__init__(f"{code}: {self.message}")
+
+    def to_json(self) -> dict[str, Any]:
+        """The member `error` of an error message."""
+        retry: dict[str, Any] = {"retryable": self.retryable}
+        if self.retryable:
+            retry["after_ms"] = self.after_ms
+        return {
+            "code": self.code,
+            "message": self.message,
+            "details": self.details,
+            "retry": retry,
+        }
+
+
+class ValidationError(StreamerError):
+    """A message or payload that breaks a rule, with every bad field named."""
+
+    def __init__(self, fields: list[FieldError], request_id: str | None = None) -> None:
+        """`request_id` is the message's own id where it could be read."""
+        super().__init__(
+            "VALIDATION_ERROR", details={"fields": [field.to_json() for field in fields]}
+        )
+        self.fields = fields
+        self.request_id = request_id
+
+
+class HandlerError(StreamerError):
+    """What a handler raises to end its request with a code of its own choosing.
+
+    `retryable=True` asks for another attempt of a long request; when the attempts are used up the
+    code is what the client gets, marked as retryable.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        message: str = "",
+        details: dict[str, Any] | None = None,
+        *,
+        retryable: bool = False,
+    ) -> None:
+        """`code` must match `CODE_PATTERN`; `message` and `details` are shown to the client."""
+        if not CODE_PATTERN.fullmatch(code):
+            raise ValueError(f"{code!r} is no error code: use capitals, digits and underscores")
+        super().__init__(code, message, details)
+        self.retryable = self.retryable or retryable
+
+
+class RetryableError(HandlerError):
+    """A failure that another attempt may cure; without a cure the outcome is PROCESSING_FAILED."""
+
+    def __init__(self, message: str = "", details: dict[str, Any] | None = None) -> None:
+        """`message` and `details` are shown to the client after the last attempt."""
+        super().__init__("PROCESSING_FAILED", message, details, retryable=True)

@@ -1,0 +1,160 @@
+"""The messages, one definition each: what a client may send and what a server answers.
+
+A server message is built as a plain dict and encoded once; what is stored for sending is its text,
+so that a message that is sent again is the same byte for byte.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from streamer_reference.protocol.codec import decode
+from streamer_reference.protocol.errors import FieldError, StreamerError, ValidationError
+from streamer_reference.protocol.limits import (
+    ACTION_PATTERN,
+    ID_PATTERN,
+    METADATA_ENTRIES_MAX,
+    METADATA_KEY_CHARS_MAX,
+    METADATA_VALUE_CHARS_MAX,
+)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Request:
+    """What a client asks: `id` is None when the client left it to the server."""
+
+    id: str | None
+    action: str
+    payload: dict[str, Any]
+    metadata: dict[str, str]
+
+
+def parse_request(text: str) -> Request:
+    """The request in a text message; raises `ValidationError` naming every bad field (MSG-1, MSG-2)."""
+    message = decode(text)
+    if not isinstance(message, dict):
+        raise ValidationError([FieldError("$", "must be a JSON object")])
+    request_id = message.get("id")
+    id_is_good = isinstance(request_id, str) and ID_PATTERN.fullmatch(request_id) is not None
+    bad = []
+    if "id" in message and not id_is_good:
+        bad.append(FieldError("id", "must be 1 to 128 visible ASCII characters"))
+    action = message.get("action")
+    if not isinstance(action, str) or not ACTION_PATTERN.fullmatch(action):
+        bad.append(FieldError("action", "must be 1 to 64 of A-Z a-z 0-9 . _ -"))
+    payload = message.get("payload", {})
+    if not isinstance(payload, dict):
+        bad.append(FieldError("payload", "must be an object"))
+    metadata = message.get("metadata", {})
+    bad.extend(_bad_metadata(metadata))
+    if message.get("type", "request") != "request":
+        bad.append(FieldError("type", 'must be "request" when it is there'))
+    if bad:
+        raise ValidationError(bad, request_id if id_is_good else None)
+    return Request(request_id, str(action), payload, metadata)
+
+
+def _bad_metadata(metadata: Any) -> list[FieldError]:
+    if not isinstance(metadata, dict):
+        return [FieldError("metadata", "must be an object")]
+    if len(metadata) > METADATA_ENTRIES_MAX:
+        return [FieldError("metadata", f"must have at most {METADATA_ENTRIES_MAX} entries")]
+    return [
+        FieldError(f"metadata.{key[:METADATA_KEY_CHARS_MAX]}", "must be a text of bounded length")
+        for key, value in metadata.items()
+        if len(key) > METADATA_KEY_CHARS_MAX
+        or not isinstance(value, str)
+        or len(value) > METADATA_VALUE_CHARS_MAX
+    ]
+
+
+Message = dict[str, Any]
+
+
+def acknowledgment(request_id: str, timestamp_ms: int) -> Message:
+    """The first message of a long request: it is stored and will end."""
+    return {
+        "type": "acknowledgment",
+        "request_id": request_id,
+        "sequence": 0,
+        "timestamp": timestamp_ms,
+        "status": "queued",
+        "message": "The request is queued.",
+    }
+
+
+def response(request_id: str, timestamp_ms: int, data: Any) -> Message:
+    """The one answer to a short request."""
+    return {
+        "type": "response",
+        "request_id": request_id,
+        "sequence": 0,
+        "timestamp": timestamp_ms,
+        "success": True,
+        "data": data,
+    }
+
+
+def progress(
+    request_id: str,
+    sequence: int,
+    timestamp_ms: int,
+    percentage: float,
+    message: str | None,
+    metadata: dict[str, Any],
+) -> Message:
+    """How far a long request is: `percentage` is finite, 0 to 100, and never falls."""
+    body: Message = {
+        "type": "progress",
+        "request_id": request_id,
+        "sequence": sequence,
+        "timestamp": timestamp_ms,
+        "percentage": percentage,
+    }
+    if message is not None:
+        body["message"] = message
+    if metadata:
+        body["metadata"] = metadata
+    return body
+
+
+def complete(request_id: str, sequence: int, timestamp_ms: int, body: dict[str, Any]) -> Message:
+    """The good outcome of a long request: `body` has either `result` or `result_url`."""
+    return {
+        "type": "complete",
+        "request_id": request_id,
+        "sequence": sequence,
+        "timestamp": timestamp_ms,
+        "success": True,
+        **body,
+    }
+
+
+def error(
+    failure: StreamerError, timestamp_ms: int, request_id: str | None, sequence: int | None
+) -> Message:
+    """A refusal, a failed short request, or the bad outcome of a long one.
+
+    DUPLICATE_REQUEST and errors without `request_id` carry no number: they are messages of no
+    request, and nobody takes them for an outcome.
+    """
+    body: Message = {"type": "error"}
+    if request_id is not None:
+        body["request_id"] = request_id
+        if sequence is not None and failure.code != "DUPLICATE_REQUEST":
+            body["sequence"] = sequence
+    body["timestamp"] = timestamp_ms
+    body["error"] = failure.to_json()
+    return body
+
+
+def broadcast(broadcast_id: str, timestamp_ms: int, user_id: str, payload: Any) -> Message:
+    """What every connection of a tenant gets when one of its members broadcasts."""
+    return {
+        "type": "broadcast",
+        "broadcast_id": broadcast_id,
+        "timestamp": timestamp_ms,
+        "from": {"user_id": user_id},
+        "payload": payload,
+    }

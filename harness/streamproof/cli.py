@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from streamproof import commands
 from streamproof.errors import ExitCode, StreamproofError, UsageError
+from streamproof.terminal import note, say
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -83,7 +84,7 @@ def overview() -> str:
             "",
             *lines,
             "",
-            "Begin with `streamproof verify`. `streamproof COMMAND --help` shows options and examples.",
+            "Begin with `streamproof verify`; `streamproof COMMAND --help` shows examples.",
             "Exit: 0 holds, 1 does not hold, 2 usage, 3 no verdict, 130 interrupted.",
         )
     )
@@ -108,10 +109,10 @@ def dispatch(words: Sequence[str]) -> ExitCode:
     """Run what the words say; raises what the command raises."""
     first, rest = (words[0], words[1:]) if words else ("--help", ())
     if first in ("--help", "-h", "help"):
-        print(overview())  # noqa: T201 - standard output is this command's product
+        say(overview())
         return ExitCode.HOLDS
     if first in ("--version", "-V"):
-        print(f"streamproof {version()}")  # noqa: T201 - standard output is this command's product
+        say(f"streamproof {version()}")
         return ExitCode.HOLDS
     if first not in commands.NAMES:
         hint = _nearest(first, commands.NAMES) or f"commands: {', '.join(commands.NAMES)}"
@@ -125,9 +126,9 @@ def dispatch(words: Sequence[str]) -> ExitCode:
 
 def _complain(message: str, hint: str = "") -> None:
     """One line on standard error, and one that names the next step."""
-    print(f"streamproof: {message}", file=sys.stderr)  # noqa: T201 - the one place for errors
+    note(f"streamproof: {message}")
     if hint:
-        print(f"  {hint}", file=sys.stderr)  # noqa: T201 - the one place for errors
+        note(f"  {hint}")
 
 
 def _missing(error: ModuleNotFoundError) -> ExitCode:

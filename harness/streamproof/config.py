@@ -1,0 +1,235 @@
+"""What is in force: defaults, then one file, then the command line; and where each value came from.
+
+The file is `streamproof.toml`, or `[tool.streamproof]` in `pyproject.toml`, of the current folder.
+`config.schema.json` beside this module is the one definition of every key: its type, its default,
+its meaning. Keys are named with dots here (`auth.issuer`), as TOML nests them there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import functools
+import json
+import re
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from streamproof.errors import UsageError
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator, Mapping
+
+FILE_NAME = "streamproof.toml"
+FILE_BYTES_MAX = 256 * 1024  # a configuration beyond this is not one of ours
+DEFAULT = "default"
+OPTION = "option"
+OPEN_TABLE = "thresholds"  # the one table whose keys are the user's own: scenario.figure
+SECRET_SHOWN = "(set, not shown)"  # noqa: S105 - what is printed in a secret's place
+
+_TYPES: dict[str, type] = {"string": str, "integer": int}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Setting:
+    """One value with its source: `default`, `option`, or the file's name."""
+
+    key: str
+    value: Any
+    source: str
+    secret: bool = False
+
+    @property
+    def shown(self) -> str:
+        """The value as TOML, a secret hidden."""
+        if self.secret and self.value is not None:
+            return SECRET_SHOWN
+        return "(not set)" if self.value is None else json.dumps(self.value, ensure_ascii=False)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Config:
+    """Every key that is known, in the schema's order, thresholds last."""
+
+    settings: Mapping[str, Setting]
+
+    def __getitem__(self, key: str) -> Any:
+        """The value of a known key, None where nothing sets it; `KeyError` for an unknown one."""
+        return self.settings[key].value
+
+    @property
+    def thresholds(self) -> dict[str, str]:
+        """The targets as text, by `scenario.figure`."""
+        start = f"{OPEN_TABLE}."
+        return {
+            key.removeprefix(start): setting.value
+            for key, setting in self.settings.items()
+            if key.startswith(start)
+        }
+
+
+@functools.cache
+def schema() -> dict[str, Any]:
+    """The JSON schema that ships with the package."""
+    text = resources.files("streamproof").joinpath("config.schema.json").read_text("utf-8")
+    loaded: dict[str, Any] = json.loads(text)
+    return loaded
+
+
+def _fixed_keys(node: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every dotted key that the schema names, with its own schema."""
+    for name, child in node["properties"].items():
+        key = f"{prefix}{name}"
+        if "properties" in child:
+            yield from _fixed_keys(child, f"{key}.")
+        elif name != OPEN_TABLE:
+            yield key, child
+
+
+def _flatten(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """A nested TOML table as dotted keys; an empty table has none."""
+    for name, value in table.items():
+        if isinstance(value, dict):
+            yield from _flatten(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _fault(value: Any, rule: dict[str, Any]) -> str:
+    """What is wrong with `value`, in a few words; nothing when it fits."""
+    if "enum" in rule:
+        known = ", ".join(rule["enum"])
+        return "" if value in rule["enum"] else f"must be one of {known}"
+    if type(value) is not _TYPES[rule["type"]]:  # a bool is not a number here
+        return f"must be a {rule['type']}"
+    if isinstance(value, int) and not rule["minimum"] <= value <= rule["maximum"]:
+        return f"must be from {rule['minimum']} to {rule['maximum']}"
+    if isinstance(value, str) and len(value) < rule.get("minLength", 0):
+        return "must not be empty"
+    if "pattern" in rule and not re.match(rule["pattern"], str(value)):
+        return 'must read like "p(99) < 10"'
+    return ""
+
+
+def _rule(key: str, source: str, known: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """The schema of `key`; raises `UsageError` with the nearest key for an unknown one."""
+    if key in known:
+        return known[key]
+    parts = key.split(".")
+    if parts[0] == OPEN_TABLE and len(parts) == 3:
+        rule: dict[str, Any] = schema()["properties"][OPEN_TABLE]
+        return dict(rule["additionalProperties"]["additionalProperties"])
+    tables = {name.split(".")[0] for name in known} | {OPEN_TABLE}
+    near = difflib.get_close_matches(key, [*known, *tables], n=1, cutoff=0.5)
+    hint = f"did you mean `{near[0]}`?" if near else f"known: {', '.join(known)}, {OPEN_TABLE}.*"
+    raise UsageError(f"{source}: unknown key {key}", hint)
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    """The TOML document at `path`; raises `UsageError` for what cannot be read."""
+    try:
+        with path.open("rb") as file:
+            text = file.read(FILE_BYTES_MAX + 1)
+        if len(text) > FILE_BYTES_MAX:
+            raise UsageError(
+                f"{path} is larger than {FILE_BYTES_MAX // 1024} KiB",
+                f"{FILE_NAME} holds settings only",
+            )
+        return tomllib.loads(text.decode("utf-8"))
+    except OSError as error:
+        raise UsageError(
+            f"cannot read {path}: {error.strerror}", "name another file with --config"
+        ) from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"{path} is not TOML: {error}", "mend the line that it names") from error
+
+
+def _own(document: dict[str, Any]) -> dict[str, Any]:
+    """The table `[tool.streamproof]` of a `pyproject.toml`; empty when there is none."""
+    table = document.get("tool", {}).get("streamproof", {})
+    return table if isinstance(table, dict) else {}
+
+
+def _file_table(path: Path | None, folder: Path) -> tuple[str, dict[str, Any]]:
+    """The settings of a file and its name; of none when the folder holds none."""
+    if path is not None:
+        document = _parse(path)
+        return path.name, _own(document) if path.name == "pyproject.toml" else document
+    if (folder / FILE_NAME).exists():
+        return FILE_NAME, _parse(folder / FILE_NAME)
+    project = folder / "pyproject.toml"
+    if project.exists():
+        return "pyproject.toml", _own(_parse(project))
+    return "", {}
+
+
+def load(
+    path: Path | None = None,
+    options: Mapping[str, Any] | None = None,
+    folder: Path | None = None,
+) -> Config:
+    """Defaults, then the file, then `options` (dotted keys; None means not given).
+
+    `path` names the file; without it `folder` (default: the current one) is looked into.
+    Raises `UsageError` for a file that cannot be read, an unknown key, a value that does not fit.
+    """
+    known = dict(_fixed_keys(schema()))
+    settings = {
+        key: Setting(key, rule.get("default"), DEFAULT, bool(rule.get("writeOnly")))
+        for key, rule in known.items()
+    }
+    for key, value in _flatten(schema()["properties"][OPEN_TABLE]["default"], f"{OPEN_TABLE}."):
+        settings[key] = Setting(key, value, DEFAULT)
+
+    name, table = _file_table(path, folder or Path.cwd())
+    given = {key: value for key, value in (options or {}).items() if value is not None}
+    for source, values in ((name, _flatten(table)), (OPTION, given.items())):
+        for key, value in values:
+            rule = _rule(key, source, known)
+            if fault := _fault(value, rule):
+                raise UsageError(f"{source}: {key} {fault}", rule.get("description", ""))
+            settings[key] = Setting(key, value, source, bool(rule.get("writeOnly")))
+    return Config(settings)
+
+
+# The options that stand for keys, on every command that speaks to a target.
+_TARGET_OPTIONS = {
+    "target": "--target",
+    "auth.token": "--token",
+    "auth.token_command": "--token-command",
+    "auth.jwt_key": "--jwt-key",
+    "auth.issuer": "--issuer",
+    "auth.audience": "--audience",
+    "safety.environment": "--environment",
+}
+_METAVARS = {"--jwt-key": "FILE", "--token-command": "COMMAND"}
+
+
+def add_target_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add `--target`, the credentials, `--environment` and `--config` to a command."""
+    known = dict(_fixed_keys(schema()))
+    group = parser.add_argument_group("target")
+    for key, option in _TARGET_OPTIONS.items():
+        name = option.removeprefix("--")
+        group.add_argument(
+            option,
+            dest=key,
+            metavar=_METAVARS.get(option, name.upper()),
+            help=known[key]["description"].replace("%", "%%"),
+        )
+    group.add_argument(
+        "--config", metavar="FILE", type=Path, help=f"settings; default: {FILE_NAME}, if there"
+    )
+
+
+def from_arguments(args: argparse.Namespace, **more: Any) -> Config:
+    """The settings in force for a command that called `add_target_arguments`.
+
+    `more` are further options by key, with two underscores for the dot: `load__size="smoke"`.
+    """
+    options = {key: getattr(args, key) for key in _TARGET_OPTIONS}
+    options |= {key.replace("__", "."): value for key, value in more.items()}
+    return load(args.config, options)

@@ -1,0 +1,306 @@
+"""The one way from a message to a client: retries, circuits, order, and broadcasts.
+
+What is given for one connection, one after the other, arrives in that order: each connection has a
+turn that a send holds until it has ended, retries included. Connections do not wait for each other.
+The breaker and the pauses are values of `core`; here are the calls, the clock and the dice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import contextlib
+import dataclasses
+import enum
+import logging
+import random
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Protocol
+
+from streamer_reference.clock import Clock, SystemClock
+from streamer_reference.connection.errors import (
+    CircuitOpenError,
+    GoneError,
+    ManagerClosedError,
+    QueueFullError,
+    SendError,
+)
+from streamer_reference.core.backoff import Backoff
+from streamer_reference.core.circuit import CLOSED, Circuit, State
+
+SEND = Backoff(first_s=0.05, ceiling_s=2.0, attempts_max=5, total_s=10.0)  # SEND-1
+BROADCAST = dataclasses.replace(SEND, total_s=2.0)  # BCAST-2, for each recipient
+BROADCAST_POSTS_MAX = 32  # at once, half the pool: other sends do not wait behind a broadcast
+RECIPIENTS_AT_ONCE_MAX = 1000  # of one broadcast, those that pause before a retry included
+WAITING_MAX = 1000  # sends that wait for one connection
+CONNECTIONS_MAX = 20_000  # remembered; the longest unused is forgotten first
+UNUSED_S_MAX = 7200.0  # the longest life of a connection, API Gateway quotas
+
+_logger = logging.getLogger(__name__)
+
+
+class Outcome(enum.StrEnum):
+    """What became of a send."""
+
+    DELIVERED = "delivered"  # the gateway took it
+    GONE = "gone"  # the connection does not exist
+    FAILED = "failed"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SendResult:
+    """How a send ended; `error` says why it was not delivered."""
+
+    outcome: Outcome
+    attempts: int = 0  # HTTP calls made
+    error: SendError | None = None
+    may_have_arrived: bool = False  # of a failed one: some attempt had no answer
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class BroadcastResult:
+    """How many recipients ended how; the three add up to those addressed."""
+
+    delivered: int = 0
+    gone: int = 0
+    failed: int = 0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Health:
+    """What this process knows about a connection from sending to it."""
+
+    circuit: State = State.CLOSED
+    consecutive_failures: int = 0
+    last_success_ms: int | None = None  # since the epoch
+
+
+class Poster(Protocol):
+    """What the manager needs of a management client."""
+
+    async def post_to_connection(
+        self, connection_id: str, data: bytes, *, timeout_s: float | None = None
+    ) -> int:
+        """One HTTP call; raises a `SendError`."""
+        ...
+
+    async def aclose(self) -> None:
+        """End every call under way."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Send:
+    """What is to be sent, how patiently, and what bounds its posts."""
+
+    connection_id: str
+    data: bytes
+    backoff: Backoff
+    repeatable: bool
+    posts: contextlib.AbstractAsyncContextManager[None]
+
+
+_UNLIMITED = contextlib.nullcontext()  # the pool of HTTP connections is bound enough
+
+
+class _Connection:
+    """The turn and the circuit of one connection."""
+
+    __slots__ = ("circuit", "last_success_ms", "last_used_s", "turn", "users")
+
+    def __init__(self) -> None:
+        self.turn = asyncio.Lock()  # first come, first served
+        self.users = 0  # sends that hold the turn or wait for it
+        self.circuit: Circuit = CLOSED
+        self.last_success_ms: int | None = None
+        self.last_used_s = 0.0
+
+
+class ConnectionManager:
+    """Sends to connections through one management client, which it takes over and closes.
+
+    `on_gone` is awaited for each send that was answered 410; it deletes the connection unless that
+    was stored less than 30 s ago (SEND-3). `observe` is told of every send and every recipient of a
+    broadcast. Memory is bounded by the constants above. Used on one event loop.
+    """
+
+    def __init__(
+        self,
+        client: Poster,
+        *,
+        on_gone: Callable[[str], Awaitable[None]] | None = None,
+        observe: Callable[[str, SendResult], None] | None = None,
+        clock: Clock | None = None,
+        dice: Callable[[], float] = random.random,
+    ) -> None:
+        """`dice` draws from [0, 1); it and `clock` are replaced in tests."""
+        self._client = client
+        self._on_gone = on_gone
+        self._observe = observe
+        self._clock = clock or SystemClock()
+        self._dice = dice
+        self._connections: collections.OrderedDict[str, _Connection] = collections.OrderedDict()
+        self._broadcast_posts = asyncio.Semaphore(BROADCAST_POSTS_MAX)
+        self._sends = 0
+        self._no_sends = asyncio.Event()
+        self._closing = False
+        self._stopped = asyncio.Event()
+
+    async def send(self, connection_id: str, data: bytes, *, repeatable: bool = True) -> SendResult:
+        """Send `data`, with at most 5 attempts within 10 s; raises nothing but a cancellation.
+
+        `repeatable` says that the receiver drops a repeat (a message with `sequence`): only then is
+        a post without an answer made again. Waiting for its turn may take another 10 s.
+        """
+        return await self._send(_Send(connection_id, data, SEND, repeatable, _UNLIMITED))
+
+    async def broadcast(self, connection_ids: Iterable[str], data: bytes) -> BroadcastResult:
+        """Send the same bytes to each connection at most once, side by side.
+
+        A recipient has 2 s for its attempts from its first one; none waits for another's retries.
+        """
+        room = asyncio.Semaphore(RECIPIENTS_AT_ONCE_MAX)
+        counts = collections.Counter[Outcome]()
+
+        async def deliver(connection_id: str) -> None:
+            try:
+                send = _Send(connection_id, data, BROADCAST, False, self._broadcast_posts)
+                counts[(await self._send(send)).outcome] += 1
+            finally:
+                room.release()
+
+        async with asyncio.TaskGroup() as recipients:
+            for connection_id in dict.fromkeys(connection_ids):
+                await room.acquire()
+                recipients.create_task(deliver(connection_id))
+        return BroadcastResult(*(counts[outcome] for outcome in Outcome))
+
+    def health(self, connection_id: str) -> Health:
+        """What is known of a connection; of an unknown one, that nothing is wrong."""
+        known = self._connections.get(connection_id)
+        if known is None:
+            return Health()
+        return Health(known.circuit.state, known.circuit.failures, known.last_success_ms)
+
+    def forget(self, connection_id: str) -> None:
+        """Drop what is known of a connection that has ended, unless a send is under way."""
+        known = self._connections.get(connection_id)
+        if known is not None and known.users == 0:
+            del self._connections[connection_id]
+
+    async def aclose(self, drain_s: float = 5.0) -> None:
+        """Refuse new sends, let those under way end for `drain_s`, then end them; never hangs."""
+        self._closing = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(drain_s):
+                await self._drained()
+        self._stopped.set()
+        await self._client.aclose()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(1.0):
+                await self._drained()
+
+    async def _drained(self) -> None:
+        while self._sends:
+            self._no_sends.clear()
+            await self._no_sends.wait()
+
+    async def _send(self, send: _Send) -> SendResult:
+        self._sends += 1
+        try:
+            result = await self._in_turn(send)
+            if self._observe is not None:
+                self._observe(send.connection_id, result)
+            if result.outcome is Outcome.GONE and self._on_gone is not None:
+                try:
+                    await self._on_gone(send.connection_id)
+                except Exception:
+                    _logger.exception("a connection that is gone could not be removed")
+            return result
+        finally:
+            self._sends -= 1
+            if not self._sends:
+                self._no_sends.set()
+
+    async def _in_turn(self, send: _Send) -> SendResult:
+        connection = self._connection(send.connection_id)
+        if connection.users >= WAITING_MAX:
+            return SendResult(Outcome.FAILED, error=QueueFullError())
+        connection.users += 1
+        try:
+            async with asyncio.timeout(send.backoff.total_s) as limit, connection.turn:
+                limit.reschedule(None)  # its turn has come
+                result = await self._guarded(connection, send)
+        except TimeoutError:
+            return SendResult(Outcome.FAILED, error=QueueFullError())
+        finally:
+            connection.users -= 1
+        if result.outcome is Outcome.GONE:
+            self.forget(send.connection_id)
+        return result
+
+    async def _guarded(self, connection: _Connection, send: _Send) -> SendResult:
+        now_s = asyncio.get_running_loop().time
+        if self._closing:
+            return SendResult(Outcome.FAILED, error=ManagerClosedError())
+        if not connection.circuit.admits(now_s()):
+            return SendResult(Outcome.FAILED, error=CircuitOpenError())
+        connection.circuit = connection.circuit.begin()
+        result = None
+        try:
+            result = await self._attempts(send)
+        finally:  # a cancelled send has no result
+            if result is None or not (result.error is None or result.error.peer_failed):
+                connection.circuit = connection.circuit.inconclusive()
+            elif result.error is not None:
+                connection.circuit = connection.circuit.failed(now_s())
+            else:
+                connection.circuit = connection.circuit.succeeded()
+                connection.last_success_ms = self._clock.now_ms()
+        return result
+
+    async def _attempts(self, send: _Send) -> SendResult:
+        now_s = asyncio.get_running_loop().time
+        attempts, may_have_arrived = 0, False
+        began_s: float | None = None
+        while True:
+            async with send.posts:
+                began_s = now_s() if began_s is None else began_s
+                left_s = began_s + send.backoff.total_s - now_s()
+                attempts += 1
+                try:
+                    await self._client.post_to_connection(
+                        send.connection_id, send.data, timeout_s=left_s
+                    )
+                    return SendResult(Outcome.DELIVERED, attempts)
+                except SendError as problem:
+                    error = problem
+            may_have_arrived |= error.may_have_arrived
+            pause_s = None
+            if error.retryable and (send.repeatable or not error.may_have_arrived):
+                pause_s = send.backoff.pause_s(attempts, now_s() - began_s, self._dice())
+            if pause_s is None or await self._stopped_within(pause_s):
+                outcome = Outcome.GONE if isinstance(error, GoneError) else Outcome.FAILED
+                return SendResult(outcome, attempts, error, may_have_arrived)
+
+    async def _stopped_within(self, pause_s: float) -> bool:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(pause_s):
+                await self._stopped.wait()
+        return self._stopped.is_set()
+
+    def _connection(self, connection_id: str) -> _Connection:
+        now_s = asyncio.get_running_loop().time()
+        connection = self._connections.get(connection_id)
+        if connection is None:
+            while self._connections:
+                oldest_id, oldest = next(iter(self._connections.items()))
+                full = len(self._connections) >= CONNECTIONS_MAX
+                if oldest.users or not (full or now_s - oldest.last_used_s > UNUSED_S_MAX):
+                    break
+                del self._connections[oldest_id]
+            connection = self._connections[connection_id] = _Connection()
+        else:
+            self._connections.move_to_end(connection_id)
+        connection.last_used_s = now_s
+        return connection

@@ -1,0 +1,18 @@
+"""Handlers: what Streamer does for an action, and how a team registers its own."""
+
+from __future__ import annotations
+
+from streamer_reference.handlers import delay, echo, report
+from streamer_reference.handlers import probe as probe_pack
+from streamer_reference.handlers.job import JSON, Job
+from streamer_reference.handlers.registry import Handler, Registry
+
+__all__ = ["JSON", "Handler", "Job", "Registry", "default_registry"]
+
+
+def default_registry(probe: bool = False) -> Registry:
+    """A new registry of the built-in handlers; `probe` adds the probe pack, which is for tests."""
+    registry = Registry()
+    for module in (echo, delay, report, *((probe_pack,) if probe else ())):
+        registry.include(module.registry)
+    return registry

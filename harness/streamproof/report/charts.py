@@ -108,19 +108,24 @@ def _vertical(axes: Any, low: float, high: float) -> None:
     axes.grid(visible=True, axis="y", color=HAIRLINE, linewidth=0.7)
     axes.set_axisbelow(True)
     axes.annotate(
-        "milliseconds", (0, 1), (-32, 14), "axes fraction", "offset points", color=MUTED, size=11
+        "milliseconds", (0, 1), (-40, 14), "axes fraction", "offset points", color=MUTED, size=11
     )
 
 
-def _limits(axes: Any, targets: Sequence[LoadTarget], end: float) -> None:
+def _limits(axes: Any, targets: Sequence[LoadTarget]) -> None:
     """Each latency limit as a dashed line that carries its text."""
     for target in targets:
         if target.unit != "ms":
             continue
         axes.axhline(target.limit, color=LIMIT, linewidth=1, dashes=(5, 4), zorder=2)
-        text = f"limit {target.limit_text} ms"
         axes.annotate(
-            text, (end, target.limit), (0, 5), "data", "offset points", ha="right", color=LIMIT, size=11
+            f"{words.figure(target)} limit {words.number(target.limit)}".lstrip(),
+            (0, target.limit),
+            (6, 5),
+            ("axes fraction", "data"),
+            "offset points",
+            color=LIMIT,
+            size=11,
         )
 
 
@@ -144,14 +149,14 @@ def _draw_curves(axes: Any, scenario: ScenarioResult, size: Size) -> float:
             axes.plot(*zip(*thin, strict=True), color=colour, linewidth=0.6, zorder=3)
             end = max(end, thin[-1][0])
     for target in scenario.targets:
-        quantile = _quantile(target.limit_text)
-        if target.unit == "ms" and quantile is not None:
-            at = 1 / (1 - quantile)
+        share = words.quantile(target.limit_text)
+        if target.unit == "ms" and share is not None:
+            at = 1 / (1 - share)
             axes.plot([at], [target.measured], "o", color=ACCENT, markersize=5.5, zorder=4)
             interval = ([at, at], [target.interval_low, target.interval_high])
             axes.plot(*interval, color=ACCENT, linewidth=1.6, zorder=4)
             axes.annotate(
-                f"{words.quantile_name(target.limit_text)} {words.number(target.measured)}",
+                f"{words.figure(target)} {words.number(target.measured)}",
                 (at, target.interval_high),
                 (-5 if size.roomy else -3, 6),
                 "data",
@@ -164,12 +169,6 @@ def _draw_curves(axes: Any, scenario: ScenarioResult, size: Size) -> float:
     return end
 
 
-def _quantile(limit_text: str) -> float | None:
-    """The quantile in `p(99) < 10`; None for a limit on something else."""
-    found = re.match(r"\s*p\((\d+(?:\.\d+)?)\)", limit_text)
-    return float(found[1]) / 100 if found and float(found[1]) < 100 else None
-
-
 def curve_chart(scenario: ScenarioResult, size: Size) -> str:
     """Latency by percentile on a 1/(1-p) axis, so that each step right is ten times rarer."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator  # noqa: PLC0415
@@ -180,11 +179,12 @@ def curve_chart(scenario: ScenarioResult, size: Size) -> str:
     _vertical(axes, low, high)
     end = _draw_curves(axes, scenario, size)
     axes.set_xlim(1, end)
+    first = 1 if size.roomy else 2  # the two would touch on a narrow chart
     marks = {1: "0", 2: "50", 10: "90", 100: "99", 1000: "99.9", 10_000: "99.99", 1e5: "99.999"}
-    axes.xaxis.set_major_locator(FixedLocator([at for at in marks if at <= end]))
+    axes.xaxis.set_major_locator(FixedLocator([at for at in marks if first <= at <= end]))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda at, _: f"{marks[round(at)]} %"))
-    _limits(axes, scenario.targets, end)
+    _limits(axes, scenario.targets)
     return _svg(figure, f"{scenario.name}-curve-{size.name}", "Latency by percentile")
 
 
@@ -207,10 +207,10 @@ def time_chart(scenario: ScenarioResult, size: Size) -> str:
     for name, colour, width in SERIES:
         values = [row.get(name) or math.nan for row in scenario.seconds]
         axes.plot(seconds, values, color=colour, linewidth=width, zorder=3)
-    axes.set_xlim(min(seconds), max(max(seconds), min(seconds) + 1))
+    axes.set_xlim(min(seconds), max(*seconds, min(seconds) + 1))
     axes.xaxis.set_major_locator(MaxNLocator(nbins=7 if size.roomy else 4, integer=True))
     axes.xaxis.set_major_formatter(lambda at, _: f"{at:.0f} s")
-    _limits(axes, scenario.targets, max(seconds))
+    _limits(axes, scenario.targets)
     return _svg(figure, f"{scenario.name}-time-{size.name}", "Latency over time")
 
 
@@ -235,7 +235,10 @@ def adapt(svg: str, label: str) -> str:
         (r"xlink:href", "href"),
         (r"font(-family)?: (?P<size>[\w. ]*?px )?'[^;\"]*", _font),
         (r"#[0-9a-f]{6}", lambda found: f"var({COLOURS.get(found[0], '--ink')})"),
-        (r"\n\s*", "\n"),
+        (r'\sid="(?![mp][0-9a-f]{10})[^"]*"', ""),
+        (r'\stransform="rotate\(-0 [^"]*"', ""),
+        (r"(\d\.\d\d)\d+", r"\1"),
+        (r"\n\s*", " "),
     )
     for pattern, new in steps:
         text = re.sub(pattern, new, text, flags=re.DOTALL)

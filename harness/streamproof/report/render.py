@@ -37,9 +37,22 @@ def _environment() -> Environment:
         "number": words.number,
         "duration": words.duration,
         "tone": view.tone,
-        "figure": words.quantile_name,
+        "target_name": words.target_name,
+        "prose": _prose,
     }
     return environment
+
+
+def _prose(text: str) -> Markup:
+    """Escaped text whose `backticks` become code."""
+    from markupsafe import Markup, escape  # noqa: PLC0415 - comes with jinja2, slow to import
+
+    # Escaping leaves backticks alone, so every odd piece stood between two of them.
+    pieces = str(escape(text)).split("`")
+    if len(pieces) % 2 == 0:
+        return Markup("`".join(pieces))  # noqa: S704 - escaped above
+    coded = (f"<code>{piece}</code>" if i % 2 else piece for i, piece in enumerate(pieces))
+    return Markup("".join(coded))  # noqa: S704 - escaped above
 
 
 def _charts(scenario: ScenarioResult) -> dict[str, list[tuple[str, Markup]]]:

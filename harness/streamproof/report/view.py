@@ -160,12 +160,20 @@ def self_check(scenario: ScenarioResult) -> list[dict[str, Any]]:
         {
             "name": name.replace("_", " "),
             "value": words.number(float(figure["value"])),
-            "limit": words.number(float(figure["limit"])) if "limit" in figure else "",
             "unit": figure.get("unit", ""),
+            "limit": _allowed(figure),
             "tone": GOOD if figure.get("ok") else DOUBT,
         }
         for name, figure in scenario.self_check.items()
     ]
+
+
+def _allowed(figure: dict[str, Any]) -> str:
+    """The bound of a self-check figure: `≤ 1`; nothing where there is none."""
+    if "limit" not in figure:
+        return ""
+    sign = "≥" if figure.get("bound") == "at least" else "≤"
+    return f"{sign} {words.number(float(figure['limit']))}"
 
 
 def settings(scenario: ScenarioResult) -> str:
@@ -188,7 +196,10 @@ def facts(results: Results) -> list[tuple[str, str]]:
     run, machine = results.run, results.run.machine
     target = run.target
     described = [
-        ("Target", " · ".join(str(target[k]) for k in ("name", "url", "environment") if target.get(k))),
+        (
+            "Target",
+            " · ".join(str(target[k]) for k in ("name", "url", "environment") if target.get(k)),
+        ),
         ("Can", ", ".join(target.get("capabilities", ()))),
         ("Started", run.started_at.replace("T", " ").replace("Z", " UTC")),
         ("Took", words.duration(run.duration_s)),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from streamproof.errors import ExitCode
-from streamproof.results import Level, LoadVerdict, Verdict
+from streamproof.results import LoadVerdict, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,7 +68,7 @@ def contract_words(contract: ContractResult) -> str:
 def load_words(load: LoadResult) -> str:
     """What the target does with its performance targets, as a verb phrase."""
     targets = [target for scenario in load.scenarios for target in scenario.targets]
-    noun = "targets" if len(targets) > 1 else "target"
+    noun = "performance targets" if len(targets) > 1 else "performance target"
     if load.exit_code is ExitCode.HOLDS:
         return f"meets its {noun}"
     if any(target.verdict is LoadVerdict.FAIL for target in targets):
@@ -83,7 +84,7 @@ def load_words(load: LoadResult) -> str:
 
 def headline(results: Results) -> str:
     """The verdict in one sentence."""
-    name = str(results.run.target.get("name", "The target"))
+    name = f"The target {results.run.target.get('name', '')}".rstrip()
     parts = []
     if results.contract is not None:
         parts.append((results.contract.exit_code, contract_words(results.contract)))
@@ -115,18 +116,28 @@ def clause_counts(contract: ContractResult) -> str:
     return ", ".join(words)
 
 
-def quantile_name(limit_text: str) -> str:
-    """The figure that a threshold speaks of: `p(99) < 10` is about p99."""
-    figure = limit_text.split("<")[0].strip()
-    return figure.replace("(", "").replace(")", "")
+def quantile(limit_text: str) -> float | None:
+    """The quantile (0 to 1) in `p(99) < 10`; None for a limit on something else."""
+    found = re.search(r"\bp\((\d+(?:\.\d+)?)\)", limit_text)
+    return float(found[1]) / 100 if found and float(found[1]) < 100 else None
+
+
+def figure(target: LoadTarget) -> str:
+    """The statistic that a target limits: `p99` for `p(99) < 10`."""
+    share = quantile(target.limit_text)
+    return "" if share is None else f"p{share * 100:g}"
+
+
+def target_name(target: LoadTarget) -> str:
+    """What was measured, as people say it: `request p99` for `request.latency_ms`."""
+    return f"{target.name.removesuffix('.latency_ms')} {figure(target)}".rstrip()
 
 
 def target_words(target: LoadTarget) -> str:
     """One performance target against its limit, with the interval that decided."""
-    figure = quantile_name(target.limit_text)
     unit = target.unit
     return (
-        f"{target.name} {figure} {number(target.measured)} {unit} "
+        f"{target_name(target)} {number(target.measured)} {unit} "
         f"({number(target.interval_low)} to {number(target.interval_high)}) "
         f"against {number(target.limit)} {unit}: {target.verdict.value}"
     )
@@ -175,8 +186,3 @@ def closing(results: Results) -> str:
     if missing := not_shown(results):
         parts.append(f"Not shown: {'; '.join(line.rstrip('.') for line in missing)}.")
     return " ".join(filter(None, parts))
-
-
-def level_words(level: Level) -> str:
-    """A level as it stands in the sentence of a clause."""
-    return level.value

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
-if TYPE_CHECKING:
-    from streamer_reference.objects import ObjectStore
+from streamer_reference.clock import Clock, SystemClock
+from streamer_reference.objects import ObjectStore
 
 JSON = Any  # null, bool, int, float, str, list or dict with text keys, nested
 
@@ -49,7 +48,7 @@ class Job:
     Identity comes from the token alone (AUTH-5).
     `attempt` is 1 for the first run and rises with every retry and takeover.
     `updates` is None for a short request, which has one answer and no progress (SYNC-1).
-    `sleep` takes seconds; `now_s` gives seconds since the epoch.
+    `sleep` takes seconds.
     """
 
     payload: dict[str, JSON]
@@ -64,7 +63,7 @@ class Job:
     updates: Progress | None = None
     attempt: int = 1
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
-    now_s: Callable[[], float] = time.time
+    clock: Clock = SystemClock()  # noqa: RUF009 - it has no state to share
 
     def progress(self, percentage: float, message: str | None = None) -> None:
         """Report how far the work is, 0 to 100; from any thread, never blocking (PROG-7)."""

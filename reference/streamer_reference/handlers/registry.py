@@ -103,6 +103,9 @@ class LoadFailure:
     source: str
     reason: str
 
+    def __str__(self) -> str:
+        return f"{self.source}: {self.reason}"
+
 
 class Registry:
     """Handlers by action, and middleware in the order of its registration, outermost first."""

@@ -47,7 +47,7 @@ async def generate_report(job: Job) -> JSON:
     if job.objects is None:
         raise HandlerError("SERVICE_UNAVAILABLE", "there is no object store to put the file in")
     order = Order.of(job.payload)
-    generated_at = datetime.datetime.fromtimestamp(job.now_s(), datetime.UTC)
+    generated_at = _now(job)
     stop = threading.Event()
     try:
         loop = asyncio.get_running_loop()
@@ -56,7 +56,7 @@ async def generate_report(job: Job) -> JSON:
         stop.set()  # a thread cannot be cancelled; it looks here at its next step
     key = _key(job, order)
     await job.objects.put(key, content, CONTENT_TYPES[order.format])
-    signed_at = datetime.datetime.fromtimestamp(job.now_s(), datetime.UTC)
+    expires_at = _now(job) + datetime.timedelta(seconds=EXPIRES_S)
     url = job.objects.presign(key, EXPIRES_S)
     job.progress(100.0, "The report is stored")
     return {
@@ -65,7 +65,7 @@ async def generate_report(job: Job) -> JSON:
         "records": len(report.records),
         "size_bytes": len(content),
         "generated_at": _rfc3339(generated_at),
-        "expires_at": _rfc3339(signed_at + datetime.timedelta(seconds=EXPIRES_S)),
+        "expires_at": _rfc3339(expires_at),
         "stats": report.stats(),
     }
 
@@ -98,10 +98,14 @@ class _Span:
 
 
 def _key(job: Job, order: Order) -> str:
-    """The same for every attempt, so that a retry replaces the file instead of leaving two."""
-    owner = json.dumps([job.tenant_id, job.user_id, job.request_id])
+    """One per attempt: an attempt that was given up cannot replace the file of a later one."""
+    owner = json.dumps([job.tenant_id, job.user_id, job.request_id, job.attempt])
     name = f"sales-{order.report_type}-{order.start}-{order.end}.{order.format}"
     return f"reports/{hashlib.sha256(owner.encode()).hexdigest()[:32]}/{name}"
+
+
+def _now(job: Job) -> datetime.datetime:
+    return datetime.datetime.fromtimestamp(job.clock.now_ms() / 1000, datetime.UTC)
 
 
 def _rfc3339(moment: datetime.datetime) -> str:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 A4_INCHES = (8.27, 11.69)
-ROWS_PER_PAGE, ROWS_ON_FIRST_PAGE = 44, 37  # the first has rows only where it has no charts
-BARS_MAX = 31  # of a chart; more would be thinner than their gaps, so neighbours are summed
+ROWS_PER_PAGE, ROWS_ON_FIRST_PAGE = 43, 37  # the first has rows only where it has no charts
+BARS_MAX = 62  # of a chart; of more than two months of days, weeks are summed
 INK, QUIET, RULE, BAND, ACCENT = "#1b2733", "#6b7885", "#d5dbe1", "#f3f6f9", "#1f3a5f"
 COLOURS = dict(
     zip(CATEGORIES, ("#1f3a5f", "#3f7cac", "#95c3d4", "#e0a458", "#b5523b"), strict=True)
@@ -89,21 +89,17 @@ def _axes(figure: Figure, title: str, left: float, bottom: float, width: float) 
     axes = figure.add_axes((left, bottom, width, 0.25))
     axes.set_title(title, loc="left", fontsize=11, fontweight="bold", color=INK, pad=12)
     axes.spines[:].set_visible(False)
-    axes.tick_params(length=0, labelsize=8, labelcolor=QUIET)
+    axes.tick_params(length=0, pad=5, labelsize=8, labelcolor=QUIET)
     axes.set_axisbelow(True)
     return axes
 
 
 def _draw_time(figure: Figure, records: tuple[Record, ...]) -> None:
-    """Stacked bars, one colour a category; a bar is a period, or several when there are many."""
-    merged = math.ceil(len(records) / BARS_MAX)
+    """Stacked bars, one colour a category; a bar is a period, or a week of days."""
+    merged = 7 if len(records) > BARS_MAX else 1
     starts = range(0, len(records), merged)
-    what = (
-        "Revenue by period, in thousands"
-        if merged == 1
-        else f"Revenue by {merged} days, in thousands"
-    )
-    axes = _axes(figure, what, LEFT + 0.03, 0.50, RIGHT - LEFT - 0.03)
+    what = "week" if merged > 1 else "period"
+    axes = _axes(figure, f"Revenue by {what}, in thousands", LEFT + 0.03, 0.50, 0.81)
     floor = [0.0] * len(starts)
     for name, colour in COLOURS.items():
         heights = [
@@ -127,10 +123,10 @@ def _draw_ranking(figure: Figure, left: float, title: str, cents: Mapping[str, i
     """Bars from the largest down, each with its amount at the end."""
     axes = _axes(figure, title, left, 0.13, 0.32)
     names = sorted(cents, key=lambda name: cents[name])
-    colours = [COLOURS.get(name, "#3f7cac") for name in names]
+    colours = [COLOURS.get(name, QUIET) for name in names]
     bars = axes.barh(names, [cents[name] for name in names], 0.62, color=colours)
     axes.bar_label(bars, [f"{cents[name] / 100:,.0f}" for name in names], padding=4, fontsize=8)
-    axes.set_xlim(0, max(cents.values()) * 1.25)
+    axes.set_xlim(0, max(cents.values()) * 1.3)
     axes.set_xticks([])
 
 
@@ -146,7 +142,7 @@ def _draw_table(figure: Figure, records: tuple[Record, ...], top: float) -> None
             _fill(figure, (LEFT, y - 0.005, RIGHT - LEFT, ROW), BAND)
         amounts = (*(record.revenue_cents[name] for name in CATEGORIES), record.total_cents)
         counts = (f"{record.sales:,}", f"{record.units:,}")
-        _write_row(figure, y, (record.period, *counts, *(f"{c / 100:,.2f}" for c in amounts)))
+        _write_row(figure, y, (record.period, *counts, *(f"{c / 100:,.0f}" for c in amounts)))
 
 
 def _write_row(figure: Figure, y: float, cells: tuple[str, ...], **how: Any) -> None:

@@ -30,7 +30,7 @@ def _integer(text: str) -> int:
 
 def _float(text: str) -> float:
     value = float(text)
-    if len(text) <= 17 and "e" not in text and "E" not in text:
+    if len(text) <= 16 and "e" not in text and "E" not in text:
         return value  # at most 15 significant digits: the double gives the same text back
     if value in (float("inf"), float("-inf")) or Decimal(repr(value)) != Decimal(text):
         raise _NotInteroperableError("a number that no double holds")

@@ -1,0 +1,241 @@
+"""The reference as a target: it is described to the gateway as any team would describe its own.
+
+The only module that imports the reference.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from streamer_reference.lambdas import connect, disconnect, processor, router, sweeper
+from streamer_reference.observability.metrics import Metrics
+from streamer_reference.services import Services, build
+from streamer_reference.settings import Settings
+from streamer_reference.sigv4 import Credentials as SigningCredentials
+from streamer_reference.store.sqlite import SqliteStore
+from streamproof.gateway import (
+    Api,
+    ChangeRecord,
+    Credentials,
+    EventSourceMapping,
+    Function,
+    Gateway,
+    Limits,
+    Schedule,
+)
+from streamproof.gateway import Description as GatewayDescription
+from streamproof.targets.base import Description, Limits as DeclaredLimits
+from streamproof.targets.state import ISSUER, State
+
+STAGE = "dev"
+REGION = "us-east-1"
+SWEEP_S = 1.0  # the schedule on AWS is a minute, the shortest that EventBridge has
+METRICS_FLUSH_S = 1.0
+WARM_WORKERS = 2
+WORKER_S = 900.0  # Lambda's longest
+OPEN = ("PENDING", "RETRYING")
+
+Core = Callable[[dict[str, Any], Services, Any], Awaitable[Any]]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class StackOptions:
+    """What `serve` can change; a limit of 0 is off."""
+
+    port: int = 0
+    messages_per_minute: int = 100
+    in_flight: int = 100
+    workers: int = 4
+    tenants: tuple[str, ...] = ()
+    audience: str | None = None
+    raw_echo: bool = False
+    verbose: bool = False
+
+
+class Stack:
+    """The gateway with the reference in it; `start` once, `stop` once."""
+
+    def __init__(self, state: State, options: StackOptions) -> None:
+        """Nothing is opened yet."""
+        self._state = state
+        self._options = options
+        self._settings: Settings | None = None
+        self._services: Services | None = None
+        self._worker_environment: dict[str, str] = {}
+        self._flushing: asyncio.Task[None] | None = None
+        self.gateway = Gateway(self._description())
+
+    async def start(self) -> Description:
+        """Open the port and start everything; the description of the target that is now there."""
+        state, options = self._state, self._options
+        await self.gateway.listen(port=options.port)
+        base = f"127.0.0.1:{self.gateway.port}"
+        settings = Settings(
+            store=str(state.store),
+            management_url=f"http://{base}/{STAGE}",
+            region=REGION,
+            token_keys=json.dumps({state.key_id: str(state.public_key)}),
+            token_issuer=ISSUER,
+            token_audience=options.audience or "",
+            tenants=json.dumps(options.tenants) if options.tenants else "",
+            objects_directory=str(state.objects),
+            objects_url=f"http://{base}/objects",
+            probe=True,
+            messages_per_minute=options.messages_per_minute,
+            burst=options.messages_per_minute,
+            in_flight=options.in_flight,
+        )
+        self._services = build(
+            settings,
+            SigningCredentials(state.access_key_id, state.secret_access_key),
+            invoke=self._invoke,
+            on_change=self.gateway.stream_wake,
+            metrics=Metrics(self._count),
+        )
+        self._worker_environment |= settings.to_environment() | {
+            "AWS_ACCESS_KEY_ID": state.access_key_id,
+            "AWS_SECRET_ACCESS_KEY": state.secret_access_key,
+        }
+        await self.gateway.start_functions()
+        self._flushing = asyncio.create_task(self._flush())
+        limit = options.messages_per_minute or None
+        return Description(
+            url=f"ws://{base}/{STAGE}",
+            management_url=settings.management_url,
+            issuer=ISSUER,
+            audience=options.audience,
+            jwt_private_key=str(state.private_key),
+            jwt_public_key=str(state.public_key),
+            region=REGION,
+            access_key_id=state.access_key_id,
+            secret_access_key=state.secret_access_key,
+            pid=None,
+            limits=DeclaredLimits(
+                messages_per_minute=limit,
+                burst=limit,
+                in_flight=options.in_flight or None,
+                message_bytes=Limits().message_bytes,
+                frame_bytes=Limits().frame_bytes,
+                declared=True,
+            ),
+        )
+
+    async def stop(self) -> None:
+        """Stop in order: what runs is finished or handed back, connections get 1001."""
+        await self.gateway.stop()
+        if self._flushing is not None:
+            self._flushing.cancel()
+        if self._services is not None:
+            await self._services.aclose()
+
+    @property
+    def services(self) -> Services:
+        """What the reference's functions share; there once `start` has opened the port."""
+        assert self._services is not None, "start comes first"  # noqa: S101 - a caller's mistake
+        return self._services
+
+    def _invoke(self, function: str, event: dict[str, Any]) -> None:
+        self.gateway.invoke_async(function, event)
+
+    def _count(self, line: str) -> None:
+        self.gateway.metrics.feed(line)
+
+    async def _flush(self) -> None:
+        while True:
+            await asyncio.sleep(METRICS_FLUSH_S)
+            self.services.metrics.flush()
+
+    def _in_process(self, name: str, core: Core, timeout_s: float = 29.0) -> Function:
+        async def run(event: dict[str, Any]) -> Any:
+            return await core(event, self.services, None)
+
+        return Function(name, run=run, timeout_s=timeout_s)
+
+    def _description(self) -> GatewayDescription:
+        state, options = self._state, self._options
+        functions = (
+            self._in_process("connect", connect.connect),
+            self._in_process("disconnect", disconnect.disconnect),
+            self._in_process("router", router.router),
+            self._in_process("processor", processor.processor),
+            self._in_process("sweeper", sweeper.sweeper, timeout_s=60.0),
+            Function(
+                "worker",
+                command=(
+                    sys.executable,
+                    "-m",
+                    "awslambdaric",
+                    "streamer_reference.lambdas.worker.handler",
+                ),
+                environment=self._worker_environment,
+                timeout_s=WORKER_S,
+                environments_max=options.workers,
+                warm=min(WARM_WORKERS, options.workers),
+                on_failure="sweeper",
+            ),
+        )
+        return GatewayDescription(
+            api=Api(
+                routes={
+                    "$connect": "connect",
+                    "$disconnect": "disconnect",
+                    "$default": "router",
+                },
+                stage=STAGE,
+                region=REGION,
+            ),
+            functions=functions,
+            schedules=(Schedule("sweeper", SWEEP_S),),
+            mappings=(
+                EventSourceMapping(
+                    "processor",
+                    _Changes(self),
+                    filters=({"dynamodb": {"NewImage": {"status": {"S": list(OPEN)}}}},),
+                    retries_max=10,
+                ),
+            ),
+            credentials=Credentials(state.access_key_id, state.secret_access_key),
+            objects=state.objects,
+            raw_echo=options.raw_echo,
+            verbose=options.verbose,
+        )
+
+
+class _Changes:
+    """The store's change log as a DynamoDB stream of the requests table."""
+
+    def __init__(self, stack: Stack) -> None:
+        """The store is there once the stack has started."""
+        self._stack = stack
+
+    @property
+    def _store(self) -> SqliteStore:
+        store = self._stack.services.store
+        assert isinstance(store, SqliteStore)  # noqa: S101 - the embedded stack has no other
+        return store
+
+    def read(self, after: int, limit: int) -> list[ChangeRecord]:
+        """Records after a sequence number, oldest first."""
+        return [
+            ChangeRecord(sequence, name, {"key": {"S": key}}, _image(key, new), _image(key, old), at_s)
+            for sequence, name, key, old, new, at_s in self._store.changes(after, limit)
+        ]
+
+    def latest(self) -> int:
+        """The newest record's number."""
+        return self._store.latest_change()
+
+
+def _image(key: str, image: str | None) -> dict[str, Any] | None:
+    """An item in DynamoDB JSON: texts are S, numbers are N and written as texts."""
+    if image is None:
+        return None
+    return {"key": {"S": key}} | {
+        name: {"S": value} if isinstance(value, str) else {"N": str(value)}
+        for name, value in json.loads(image).items()
+    }

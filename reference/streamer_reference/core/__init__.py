@@ -1,0 +1,1 @@
+"""The decisions, pure: values in, values out; time and chance are arguments."""

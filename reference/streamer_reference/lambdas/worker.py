@@ -1,0 +1,32 @@
+"""Invoked asynchronously with keys of requests: runs them, many at a time."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from typing import Any
+
+from streamer_reference.lambdas.runtime import face
+from streamer_reference.services import Services
+from streamer_reference.worker import Worker
+
+_workers: dict[int, Worker] = {}
+
+
+async def worker(event: dict[str, Any], services: Services, context: Any) -> Any:
+    """Run the requests in `event["request_keys"]`, and what else waits while slots are free."""
+    held = _workers.get(id(services))
+    if held is None:
+        # The log stream is the one name that Lambda gives to an environment and to no other.
+        name = os.environ.get("AWS_LAMBDA_LOG_STREAM_NAME") or uuid.uuid4().hex
+        held = _workers[id(services)] = Worker(services, name)
+    await held.work(
+        context.aws_request_id,
+        event["request_keys"],
+        alone=bool(event.get("alone")),
+        remaining_ms=context.get_remaining_time_in_millis,
+    )
+    return {"statusCode": 200}
+
+
+handler = face(worker)

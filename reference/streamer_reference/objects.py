@@ -1,0 +1,90 @@
+"""Where results go that do not fit a message: put once, fetched by a URL that expires.
+
+`LocalObjectStore` keeps files that the gateway of `serve` hands out; on AWS the same protocol is
+S3's. Keys name objects for ever: a put of the same key replaces the whole object.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Protocol
+
+from streamer_reference.clock import Clock, SystemClock
+from streamer_reference.sigv4 import Credentials, presign_url
+
+KEY_CHARS_MAX = 512
+_KEY = re.compile(r"(?!.*\.\.)[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
+
+
+class ObjectStore(Protocol):
+    """Objects by key. A key is parts of letters, digits and `. _ -`, joined by `/`."""
+
+    async def put(self, key: str, data: bytes | Path, content_type: str) -> None:
+        """Store bytes or a file's content, whole or not at all; `OSError` when it cannot."""
+        ...
+
+    def presign(self, key: str, expires_s: int) -> str:
+        """A URL that fetches the object for `expires_s` seconds; it is a secret."""
+        ...
+
+
+class LocalObjectStore:
+    """Files below `directory`, private to the user, served at `base_url` (`http://HOST/objects`)."""
+
+    def __init__(
+        self,
+        directory: Path,
+        base_url: str,
+        credentials: Credentials,
+        region: str,
+        clock: Clock | None = None,
+    ) -> None:
+        """The gateway that serves `base_url` must hold the same credentials."""
+        self._directory = directory
+        self._base_url = base_url.rstrip("/")
+        self._credentials = credentials
+        self._region = region
+        self._clock = clock or SystemClock()
+
+    async def put(self, key: str, data: bytes | Path, content_type: str) -> None:
+        """Store in one step: nobody sees half an object. `ValueError` for a bad key."""
+        del content_type  # the gateway derives it from the key's suffix
+        await asyncio.to_thread(self._write, self._directory / _checked(key), data)
+
+    def presign(self, key: str, expires_s: int) -> str:
+        """A URL signed as S3's are; `ValueError` for a bad key or more than seven days."""
+        return presign_url(
+            "GET",
+            f"{self._base_url}/{_checked(key)}",
+            credentials=self._credentials,
+            region=self._region,
+            now_ms=self._clock.now_ms(),
+            expires_s=expires_s,
+        )
+
+    @staticmethod
+    def _write(path: Path, data: bytes | Path) -> None:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".put-")  # mode 600
+        try:
+            with os.fdopen(descriptor, "wb") as target:
+                if isinstance(data, Path):
+                    with data.open("rb") as source:
+                        shutil.copyfileobj(source, target)
+                else:
+                    target.write(data)
+            Path(name).replace(path)
+        except BaseException:
+            Path(name).unlink()
+            raise
+
+
+def _checked(key: str) -> str:
+    if len(key) > KEY_CHARS_MAX or not _KEY.fullmatch(key):
+        raise ValueError(f"not a key of an object: {key!r}")
+    return key

@@ -1,0 +1,1 @@
+"""Logs and metrics, as lines that CloudWatch reads."""

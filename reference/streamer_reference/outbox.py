@@ -1,0 +1,220 @@
+"""The messages of one long request, sent by whoever holds it.
+
+A number is taken by storing its message, then the message is posted until every receiver has it or
+is gone, and only then is the next number taken. So a crash leaves no gap and no number with two
+contents: whoever takes the request over posts the stored message again, byte for byte.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from streamer_reference.clock import Clock
+from streamer_reference.connection.errors import CallerError
+from streamer_reference.connection.manager import ConnectionManager, Outcome, SendResult
+from streamer_reference.core.coalescing import Coalescing, Update
+from streamer_reference.core.states import Status
+from streamer_reference.observability.logs import log
+from streamer_reference.protocol import messages
+from streamer_reference.protocol.codec import encode
+from streamer_reference.protocol.errors import StreamerError
+from streamer_reference.store.base import RequestQueue, Stored
+
+REPOST_PAUSE_S = 0.25  # after a send that failed with all its retries
+
+
+class LostError(Exception):
+    """The attempt does not hold the request any more: it stops, and sends nothing more."""
+
+
+class Outbox:
+    """Numbers, stores and posts the messages of one request."""
+
+    def __init__(
+        self, stored: Stored, queue: RequestQueue, manager: ConnectionManager, clock: Clock
+    ) -> None:
+        """`stored` is the request as it was claimed or found."""
+        self.request = stored.request
+        self._queue = queue
+        self._manager = manager
+        self._clock = clock
+        self._sequence = stored.outbox.sequence
+        self._message = stored.outbox.message
+        self._subscribers = stored.subscribers
+        self._closed = stored.outbox.closed
+        self.taken = stored.outbox.taken
+
+    async def deliver(self) -> None:
+        """Post the last stored message until its receivers have it or are gone.
+
+        It may take for ever: callers bound it. Subscribers may miss progress, never the outcome.
+        """
+        data = self._message.encode()
+        waiting = {self.request.connection_id, *self._subscribers}
+        while waiting:
+            receivers = sorted(waiting)
+            results = await asyncio.gather(
+                *(self._manager.send(connection_id, data) for connection_id in receivers)
+            )
+            waiting = {
+                connection_id
+                for connection_id, result in zip(receivers, results, strict=True)
+                if not self._settled(result)
+            }
+            if not self._closed:
+                waiting &= {self.request.connection_id}
+            if waiting:
+                await asyncio.sleep(REPOST_PAUSE_S)
+        self.taken = True
+        if self._closed:
+            await self._queue.taken(self.request.key, self._sequence)
+
+    def _settled(self, result: SendResult) -> bool:
+        """Whether posting again is pointless: taken, gone, or refused for what the message is."""
+        if isinstance(result.error, CallerError):
+            reason = type(result.error).__name__
+            log("error", "a message was refused", request_id=self.request.request_id, reason=reason)
+            return True
+        return result.outcome is not Outcome.FAILED
+
+    async def progress(self, update: Update) -> None:
+        """Take the next number for a progress message; raises `LostError`."""
+        now_ms = self._clock.now_ms()
+        message = encode(
+            messages.progress(
+                self.request.request_id,
+                self._sequence + 1,
+                now_ms,
+                update.percentage,
+                update.message,
+                dict(update.metadata),
+            )
+        )
+        subscribers = await self._queue.save_progress(
+            self.request.key,
+            self.request.attempt,
+            self._sequence + 1,
+            message,
+            update.percentage,
+            now_ms,
+        )
+        self._stored(message, subscribers, closed=False)
+
+    async def finish(self, status: Status, outcome: Mapping[str, Any], message: Any) -> None:
+        """Record the outcome of the attempt that holds the request; raises `LostError`.
+
+        The outcome takes its number in the same write when what went before was taken; otherwise
+        `close` numbers it afterwards.
+        """
+        now_ms = self._clock.now_ms()
+        text = self._outcome_text(message, now_ms) if self.taken else None
+        subscribers = await self._queue.finish(
+            self.request.key,
+            self.request.attempt,
+            status,
+            encode(outcome),
+            None if text is None else (self._sequence + 1, text),
+            now_ms,
+        )
+        if text is not None:
+            self._stored(text, subscribers, closed=True)
+        elif subscribers is None:
+            raise LostError
+
+    async def close(self, message: Any) -> None:
+        """Number the outcome of a request that has ended; raises `LostError` when another did."""
+        if self._closed:
+            return
+        now_ms = self._clock.now_ms()
+        text = self._outcome_text(message, now_ms)
+        subscribers = await self._queue.close(
+            self.request.key, self._sequence + 1, text, now_ms
+        )
+        self._stored(text, subscribers, closed=True)
+
+    def _outcome_text(self, outcome: Any, now_ms: int) -> str:
+        request_id, sequence = self.request.request_id, self._sequence + 1
+        if isinstance(outcome, StreamerError):
+            return encode(messages.error(outcome, now_ms, request_id, sequence))
+        return encode(messages.complete(request_id, sequence, now_ms, outcome))
+
+    def _stored(self, text: str, subscribers: tuple[str, ...] | None, *, closed: bool) -> None:
+        if subscribers is None:
+            raise LostError
+        self._sequence += 1
+        self._message = text
+        self._subscribers = subscribers
+        self._closed = closed
+        self.taken = False
+
+
+class ProgressReporter:
+    """What a handler reports to: never blocks it, coalesces, and sends from a task of its own."""
+
+    def __init__(self, outbox: Outbox, floor: float, clock: Clock) -> None:
+        """`floor` is the percentage that was stored last: a retry never goes below it (PROG-6)."""
+        self._outbox = outbox
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+        self._coalescing = Coalescing(floor=floor)
+        self._metadata: dict[str, Any] = {}
+        self._wake = asyncio.Event()
+        self._draining = False
+        self._task = asyncio.create_task(self._pump())
+
+    def progress(self, percentage: float, message: str | None = None) -> None:
+        """Report, from any thread."""
+        update = Update(float(percentage), message, self._metadata)
+        self._loop.call_soon_threadsafe(self._report, update)
+
+    def set_metadata(self, key: str, value: Any) -> None:
+        """Set metadata for the updates that follow; earlier ones keep what they had (PROG-5)."""
+        self._metadata = {**self._metadata, key: value}
+
+    @property
+    def pump(self) -> asyncio.Task[None]:
+        """The sending task: it ends by itself after `drain`, or with `LostError`."""
+        return self._task
+
+    def drain(self) -> None:
+        """Send what waits at once, without keeping the interval, and then end (PROG-3)."""
+        self._loop.call_soon(self._start_draining)
+
+    def _start_draining(self) -> None:
+        self._draining = True
+        self._wake.set()
+
+    def _report(self, update: Update) -> None:
+        self._coalescing = self._coalescing.report(update)
+        self._wake.set()
+
+    async def _pump(self) -> None:
+        if not self._outbox.taken:
+            await self._outbox.deliver()
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while (due_in_ms := self._coalescing.due_in_ms(self._clock.now_ms())) is not None:
+                if due_in_ms and not self._draining:
+                    await self._wait(due_in_ms / 1000)
+                    continue
+                update = self._coalescing.waiting
+                if update is None:
+                    break
+                await self._outbox.progress(update)
+                self._coalescing = self._coalescing.sent(update, self._clock.now_ms())
+                await self._outbox.deliver()
+            if self._draining:
+                return
+
+    async def _wait(self, seconds: float) -> None:
+        """Wait, but not after `drain` was called."""
+        try:
+            async with asyncio.timeout(seconds):
+                while not self._draining:
+                    self._wake.clear()
+                    await self._wake.wait()
+        except TimeoutError:
+            return

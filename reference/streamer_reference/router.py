@@ -1,0 +1,194 @@
+"""The first half of a request's life: read it, decide, answer it or queue it.
+
+The order of the checks is the contract's: shape, message rate, action, permission, the handler's
+own validation, duplicate, in flight. Every refusal is one error message; the connection stays.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from streamer_reference import actions
+from streamer_reference.connection.errors import SendError
+from streamer_reference.connection.manager import Outcome
+from streamer_reference.core.rate import take
+from streamer_reference.handlers.job import Job
+from streamer_reference.handlers.registry import Handler
+from streamer_reference.observability.logs import log
+from streamer_reference.protocol import messages
+from streamer_reference.protocol.codec import encode
+from streamer_reference.protocol.errors import StreamerError, ValidationError
+from streamer_reference.protocol.limits import MESSAGE_BYTES_MAX
+from streamer_reference.services import Services
+from streamer_reference.store import base as store
+from streamer_reference.worker import within
+
+
+async def route(connection_id: str, text: str, services: Services) -> None:
+    """Handle one text message of a client; every outcome is a message to it."""
+    connection = await services.store.get_connection(connection_id)
+    if connection is None:
+        log("warning", "a message of a connection that is not stored", connection_id=connection_id)
+        return
+    now_ms = services.clock.now_ms()
+    services.metrics.add("MessageSize", len(text))
+    if now_ms >= connection.token_expires_at_s * 1000:
+        await _refuse(connection, services, StreamerError("UNAUTHORIZED"), None)
+        await _end_session(connection_id, services)
+        return
+    request_id = None
+    try:
+        request = messages.parse_request(text)
+        request_id = request.id or uuid.uuid4().hex
+        _, early_ms = take(services.settings.rate_limit, connection.bucket_empty_at_ms, now_ms)
+        if early_ms:
+            raise store.LimitReachedError("too many messages on this connection", early_ms)
+        handler = services.registry.get(request.action)
+        built_in = actions.BUILT_IN.get(request.action)
+        if handler is None and built_in is None:
+            raise StreamerError("INVALID_ACTION")
+        permission = handler.permission if handler else actions.PERMISSIONS.get(request.action)
+        if permission is not None and permission not in connection.permissions:
+            raise StreamerError("FORBIDDEN")
+        validate = handler.validate if handler else actions.VALIDATE[request.action]
+        if bad := validate(request.payload):
+            raise ValidationError(bad)
+        if handler is not None and handler.is_queued(services.settings.queue_threshold_s):
+            await _queue(connection, request, request_id, services)
+            return
+    except StreamerError as failure:
+        if isinstance(failure, ValidationError) and request_id is None:
+            request_id = failure.request_id
+        if not isinstance(failure, store.LimitReachedError | store.StoreError):
+            await _count(connection, services)
+        await _refuse(connection, services, failure, request_id)
+        return
+    await _answer(connection, request, request_id, handler, built_in, services)
+
+
+async def _end_session(connection_id: str, services: Services) -> None:
+    """Close the connection of a token that has expired; the client sees 1000."""
+    try:
+        await services.client.delete_connection(connection_id)
+    except SendError as error:
+        log("info", "a connection was not closed", connection_id=connection_id, reason=repr(error))
+
+
+async def _count(connection: store.Connection, services: Services) -> None:
+    """Count a refused message too: a client that sends only nonsense is limited all the same."""
+    try:
+        await services.store.touch(
+            connection.connection_id, services.settings.rate_limit, services.clock.now_ms()
+        )
+    except StreamerError as error:
+        log("info", "a refused message was not counted", reason=str(error))
+
+
+async def _answer(
+    connection: store.Connection,
+    request: messages.Request,
+    request_id: str,
+    handler: Handler | None,
+    built_in: actions.Action | None,
+    services: Services,
+) -> None:
+    """Run a short request and answer it with one message."""
+    began_ms = services.clock.now_ms()
+    after: Callable[[], Awaitable[None]] | None = None
+    try:
+        await services.store.touch(
+            connection.connection_id, services.settings.rate_limit, began_ms
+        )
+        if handler is not None:
+            data = await _run(connection, request, request_id, handler, services)
+        elif built_in is not None:
+            data, after = await built_in(connection, request.payload, services)
+        text = encode(messages.response(request_id, services.clock.now_ms(), data))
+        if len(text.encode()) > MESSAGE_BYTES_MAX:
+            raise StreamerError("RESULT_TOO_LARGE")
+    except StreamerError as failure:
+        await _refuse(connection, services, failure, request_id)
+        return
+    except Exception as error:  # noqa: BLE001 - a handler may raise anything
+        log(
+            "error",
+            "a handler failed",
+            request_id=request_id,
+            action=request.action,
+            error_type=type(error).__name__,
+        )
+        await _refuse(connection, services, StreamerError("INTERNAL_ERROR"), request_id)
+        return
+    await services.manager.send(connection.connection_id, text.encode())
+    services.metrics.add("ProcessingLatency", services.clock.now_ms() - began_ms)
+    if after is not None:
+        await after()
+
+
+async def _run(
+    connection: store.Connection,
+    request: messages.Request,
+    request_id: str,
+    handler: Handler,
+    services: Services,
+) -> Any:
+    job = Job(
+        payload=request.payload,
+        metadata=request.metadata,
+        user_id=connection.user_id,
+        tenant_id=connection.tenant_id,
+        permissions=connection.permissions,
+        connection_id=connection.connection_id,
+        request_id=request_id,
+        objects=services.objects,
+        counter=services.store,
+    )
+    limit_s = min(handler.time_limit_of(request.payload), services.settings.short_limit_s)
+    return await within(handler, job, services, limit_s)
+
+
+async def _queue(
+    connection: store.Connection, request: messages.Request, request_id: str, services: Services
+) -> None:
+    """Store a long request with its acknowledgment, post that, and let the stream have it."""
+    settings = services.settings
+    now_ms = services.clock.now_ms()
+    acknowledgment = encode(messages.acknowledgment(request_id, now_ms))
+    key = store.request_key(connection.tenant_id, connection.user_id, request_id)
+    await services.store.accept(
+        store.Request(
+            key=key,
+            tenant_id=connection.tenant_id,
+            user_id=connection.user_id,
+            request_id=request_id,
+            connection_id=connection.connection_id,
+            action=request.action,
+            payload=encode(request.payload),
+            metadata=encode(request.metadata),
+            permissions=json.dumps(connection.permissions),
+            correlation_id=uuid.uuid4().hex,
+            created_at_ms=now_ms,
+            changed_at_ms=now_ms,
+            expires_at_s=now_ms // 1000 + settings.retention_s,
+        ),
+        acknowledgment,
+        settings.rate_limit,
+        settings.in_flight,
+    )
+    sent = await services.manager.send(connection.connection_id, acknowledgment.encode())
+    taken = sent.outcome is not Outcome.FAILED
+    if not await services.store.acknowledged(key, taken, services.clock.now_ms()):
+        await actions.send_cancelled(key, services)
+
+
+async def _refuse(
+    connection: store.Connection,
+    services: Services,
+    failure: StreamerError,
+    request_id: str | None,
+) -> None:
+    message = messages.error(failure, services.clock.now_ms(), request_id, 0)
+    await services.manager.send(connection.connection_id, encode(message).encode())

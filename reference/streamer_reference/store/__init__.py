@@ -1,0 +1,1 @@
+"""What is remembered: connections, requests with their outbox, subscriptions, workers' leases."""

@@ -1,0 +1,109 @@
+"""What time alone can find: leases that ran out, requests that nobody took, outcomes not delivered.
+
+Everything here is safe to do twice, by two sweepers at once: each step is a conditional write, and
+what is posted again is the same message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from streamer_reference.core.states import CLAIMABLE, Status
+from streamer_reference.observability.logs import log
+from streamer_reference.outbox import LostError, Outbox
+from streamer_reference.protocol.codec import encode
+from streamer_reference.protocol.errors import StreamerError
+from streamer_reference.services import Services
+from streamer_reference.store.base import Stored
+from streamer_reference.worker import send_outcome
+
+OVERDUE_MS = 10_000  # contract, section 3
+FOUND_MAX = 200  # of each kind in one sweep; the next one goes on
+HAND_OVER_MAX = 100  # keys in one invocation
+DEATH_PAUSES_MS = (500, 1_000, 2_000, 4_000)  # contract, section 5
+
+
+async def sweep(services: Services) -> None:
+    """One sweep over everything."""
+    now_ms = services.clock.now_ms()
+    await take_back_orphans(services)
+    overdue = await services.store.overdue(now_ms - OVERDUE_MS, FOUND_MAX)
+    for stored in overdue:
+        if stored.request.status is Status.ACCEPTED:
+            await services.store.acknowledged(stored.request.key, stored.outbox.taken, now_ms)
+    hand_over([s for s in overdue if s.request.status in CLAIMABLE], services)
+    undelivered = await services.store.undelivered(now_ms - OVERDUE_MS, FOUND_MAX)
+    await asyncio.gather(*(send_outcome(stored, services) for stored in undelivered))
+    for connection_id in await services.store.stale_connections(now_ms // 1000, FOUND_MAX):
+        await services.store.delete_connection(connection_id)
+    await services.store.forget(now_ms)
+
+
+async def take_back_orphans(services: Services) -> None:
+    """Give requests whose worker is gone another attempt, or their end after too many deaths."""
+    for stored in await services.store.orphans(services.clock.now_ms(), FOUND_MAX):
+        if stored.request.status is not Status.PROCESSING:
+            await send_outcome(stored, services)
+        elif stored.request.deaths + 1 >= services.settings.deaths_max:
+            await _give_up(stored, services)
+        else:
+            request, now_ms = stored.request, services.clock.now_ms()
+            pause_ms = DEATH_PAUSES_MS[min(request.deaths, len(DEATH_PAUSES_MS) - 1)]
+            services.metrics.add("LeaseExpired")
+            log("warning", "a worker is gone", request_id=request.request_id, deaths=request.deaths)
+            await services.store.take_back(
+                request.key, request.attempt, now_ms + pause_ms, now_ms
+            )
+
+
+async def _give_up(stored: Stored, services: Services) -> None:
+    request = stored.request
+    failure = StreamerError("PROCESSING_FAILED", "The request ended its worker too often.")
+    outbox = Outbox(stored, services.store, services.manager, services.clock)
+    try:
+        await outbox.finish(Status.FAILED, {"error": failure.to_json()}, failure)
+    except LostError:
+        return
+    log("error", "a request ended its worker too often", request_id=request.request_id)
+    if (ended := await services.store.get(request.key)) is not None:
+        await send_outcome(ended, services)
+
+
+def hand_over(found: list[Stored], services: Services) -> None:
+    """Invoke workers for requests that wait: alone for those whose worker died, else together."""
+    alone = [stored.request.key for stored in found if stored.request.deaths]
+    together = [stored.request.key for stored in found if not stored.request.deaths]
+    hand_over_keys(together, alone, services)
+
+
+def hand_over_keys(together: list[str], alone: list[str], services: Services) -> None:
+    """Invoke workers asynchronously; the events are what `lambdas.worker` takes."""
+    function = services.settings.worker_function
+    for start in range(0, len(together), HAND_OVER_MAX):
+        services.invoke(function, {"request_keys": together[start : start + HAND_OVER_MAX]})
+    for key in alone:
+        services.invoke(function, {"request_keys": [key], "alone": True})
+
+
+async def after_failure(failure: dict[str, Any], services: Services) -> None:
+    """What a worker's failed invocation leaves: its lease ends, and its keys are handed over again.
+
+    `failure` is the record that Lambda sends to a destination on failure.
+    """
+    await services.store.worker_gone(failure["requestContext"]["requestId"])
+    await take_back_orphans(services)
+    event = failure.get("requestPayload") or {}
+    found = [await services.store.get(key) for key in event.get("request_keys", [])]
+    waiting = [s for s in found if s is not None and s.request.status is Status.PENDING]
+    hand_over(waiting, services)
+
+
+async def fail(key: str, code: str, services: Services) -> None:
+    """End a request that can never be handed over, and send its outcome."""
+    failure = StreamerError(code)
+    outcome = encode({"error": failure.to_json()})
+    if await services.store.end(key, Status.FAILED, outcome, services.clock.now_ms()) is not None:
+        stored = await services.store.get(key)
+        if stored is not None:
+            await send_outcome(stored, services)

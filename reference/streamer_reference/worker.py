@@ -1,0 +1,327 @@
+"""The second half of a long request's life: claim it, run its handler, record and send the outcome.
+
+One worker is one process. An invocation brings keys; while it runs, the worker also takes waiting
+requests into its free slots, so that slots count and not invocations. Its lease covers whatever it
+holds and is renewed with one write, however much that is.
+
+The attempt number fences: whoever finds that the request is no longer held by its attempt stops at
+that write and sends nothing more, because somebody else is sending now.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import random
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from streamer_reference.core.backoff import Backoff
+from streamer_reference.core.states import CLAIMABLE, TERMINAL, Status
+from streamer_reference.handlers.job import Job
+from streamer_reference.handlers.registry import Handler
+from streamer_reference.observability.logs import log
+from streamer_reference.outbox import LostError, Outbox, ProgressReporter
+from streamer_reference.protocol.codec import decode, encode
+from streamer_reference.protocol.errors import HandlerError, RetryableError, StreamerError
+from streamer_reference.protocol.errors import ValidationError as InvalidPayloadError
+from streamer_reference.protocol.limits import MESSAGE_BYTES_MAX
+from streamer_reference.services import Services
+from streamer_reference.store.base import Request, Stored, StoreError
+
+FILL_S = 0.05  # how often free slots look for waiting requests
+DRAIN_S = 2.0  # how long an outcome waits for the message before it to be taken
+DELIVERY_S = 10.0  # then the sweeper goes on delivering
+ENVELOPE_BYTES = 512  # what a `complete` message adds to its result, generously
+LETTING_GO_MAX = 20
+LETTING_GO_PAUSE_S = 0.5
+STOP_TAKING_MS = 60_000  # an invocation this near its end takes nothing new
+RETRY_BACKOFF = Backoff(first_s=0.5, ceiling_s=30.0, attempts_max=1_000, total_s=float("inf"))
+
+
+class Worker:
+    """Runs long requests, many at a time, for one process."""
+
+    def __init__(self, services: Services, worker_id: str) -> None:
+        """`worker_id` names the process for as long as it lives."""
+        self._services = services
+        self._store = services.store
+        self._clock = services.clock
+        self._worker_id = worker_id
+        self._slots = asyncio.Semaphore(services.settings.slots)
+        self._free = services.settings.slots
+        self._running: dict[str, asyncio.Task[Any]] = {}
+        self._tails: set[asyncio.Task[None]] = set()
+
+    async def work(
+        self,
+        invocation_id: str,
+        keys: Iterable[str],
+        *,
+        alone: bool = False,
+        remaining_ms: Callable[[], int] = lambda: 900_000,
+    ) -> None:
+        """Run these requests, and others that wait while there are slots, until none is left.
+
+        `alone` runs one request and nothing else: its last worker died, and it may be the reason.
+        """
+        await self._renew(invocation_id)
+        renewal = asyncio.create_task(self._keep_lease(invocation_id))
+        try:
+            attending = {asyncio.create_task(self._attend(key, alone=alone)) for key in keys}
+            while True:
+                if not alone and remaining_ms() > STOP_TAKING_MS and self._free > 0:
+                    now_ms = self._clock.now_ms()
+                    waiting = await self._store.waiting(now_ms, self._free)
+                    random.shuffle(waiting)
+                    attending |= {asyncio.create_task(self._claim(key)) for key in waiting}
+                if not attending:
+                    break
+                done, attending = await asyncio.wait(
+                    attending, timeout=FILL_S, return_when=asyncio.FIRST_COMPLETED
+                )
+                for task in done:
+                    task.result()
+            if self._tails:
+                await asyncio.wait(self._tails)
+        finally:
+            renewal.cancel()
+            self._services.metrics.flush()
+
+    async def _renew(self, invocation_id: str) -> None:
+        until_ms = self._clock.now_ms() + int(self._services.settings.lease_s * 1000)
+        ended = await self._store.renew(self._worker_id, invocation_id, until_ms)
+        for key in ended:
+            if (task := self._running.get(key)) is not None:
+                task.cancel()
+
+    async def _keep_lease(self, invocation_id: str) -> None:
+        while True:
+            await asyncio.sleep(self._services.settings.renewal_s)
+            try:
+                await self._renew(invocation_id)
+            except StreamerError as error:
+                log("warning", "the lease was not renewed", reason=str(error))
+
+    async def _attend(self, key: str, *, alone: bool) -> None:
+        """Claim a request that was handed over, when it is due, and run it."""
+        while not await self._claim(key, alone=alone):
+            stored = await self._store.get(key)
+            if stored is None or stored.request.status not in CLAIMABLE:
+                return
+            wait_ms = stored.request.not_before_ms - self._clock.now_ms()
+            if wait_ms <= 0:
+                return
+            await asyncio.sleep(wait_ms / 1000)
+
+    async def _claim(self, key: str, *, alone: bool = False) -> bool:
+        async with self._slots:
+            self._free -= 1
+            try:
+                now_ms = self._clock.now_ms()
+                stored = await self._store.claim(key, self._worker_id, now_ms, alone=alone)
+                if stored is None:
+                    return False
+                await self._run(stored)
+            except StreamerError as error:
+                log("error", "the store failed a request", key=key, reason=str(error))
+            finally:
+                self._free += 1
+        return True
+
+    async def _run(self, stored: Stored) -> None:
+        """One attempt, from the claim to the stored outcome; its delivery goes on in a tail."""
+        request = stored.request
+        self._services.metrics.add("QueueDelay", self._clock.now_ms() - request.created_at_ms)
+        outbox = Outbox(stored, self._store, self._services.manager, self._clock)
+        reporter = ProgressReporter(outbox, stored.outbox.percentage, self._clock)
+        attempt = asyncio.create_task(self._attempt(request, reporter))
+        self._running[request.key] = attempt
+        try:
+            await asyncio.wait({attempt, reporter.pump}, return_when=asyncio.FIRST_COMPLETED)
+            if reporter.pump.done():
+                reporter.pump.result()
+            if attempt.cancelled():
+                raise LostError
+            status, outcome, message = await attempt
+            reporter.drain()
+            await asyncio.wait({reporter.pump}, timeout=DRAIN_S)
+            if reporter.pump.done():
+                reporter.pump.result()
+            await outbox.finish(status, outcome, message)
+        except RetryableError as error:
+            delay_ms = RETRY_BACKOFF.longest_s(request.failures + 1) * 1000 * random.random()  # noqa: S311 - jitter
+            reporter.pump.cancel()
+            now_ms = self._clock.now_ms()
+            log("info", "an attempt failed", request_id=request.request_id, reason=error.message)
+            await self._store.retry(
+                request.key,
+                request.attempt,
+                failures=request.failures + 1,
+                not_before_ms=now_ms + int(delay_ms),
+                now_ms=now_ms,
+            )
+        except (LostError, StoreError) as error:
+            reporter.pump.cancel()
+            log("info", "an attempt lost its request", request_id=request.request_id, reason=repr(error))
+            await self._let_go(request)
+        else:
+            tail = asyncio.create_task(self._deliver(outbox, reporter, message))
+            self._tails.add(tail)
+            tail.add_done_callback(self._tails.discard)
+        finally:
+            attempt.cancel()
+            self._running.pop(request.key, None)
+            latency_ms = self._clock.now_ms() - request.created_at_ms
+            self._services.metrics.add("ProcessingLatency", latency_ms)
+
+    async def _attempt(
+        self, request: Request, reporter: ProgressReporter
+    ) -> tuple[Status, dict[str, Any], Any]:
+        """Run the handler: (status, outcome to store, outcome to send); raises `RetryableError`."""
+        try:
+            result = await self._call(request, reporter)
+            outcome, body = await self._fit(request, result)
+        except StreamerError as error:
+            failure = error
+        except Exception as error:  # noqa: BLE001 - a handler may raise anything
+            log(
+                "error",
+                "a handler failed",
+                request_id=request.request_id,
+                action=request.action,
+                correlation_id=request.correlation_id,
+                error_type=type(error).__name__,
+            )
+            failure = StreamerError("PROCESSING_FAILED")
+        else:
+            return Status.COMPLETED, outcome, body
+        handler = self._services.registry.get(request.action)
+        attempts = handler.attempts if handler is not None else 1
+        if isinstance(failure, HandlerError) and failure.retryable:
+            if request.failures + 1 < attempts:
+                raise RetryableError(failure.message, failure.details)
+            if isinstance(failure, RetryableError):
+                failure = StreamerError("PROCESSING_FAILED", failure.message, failure.details)
+        return Status.FAILED, {"error": failure.to_json()}, failure
+
+    async def _call(self, request: Request, reporter: ProgressReporter) -> Any:
+        handler = self._services.registry.get(request.action)
+        if handler is None:
+            raise StreamerError("INVALID_ACTION")
+        payload = decode(request.payload)
+        if bad := handler.validate(payload):
+            raise InvalidPayloadError(bad)
+        job = Job(
+            payload=payload,
+            metadata=json.loads(request.metadata),
+            user_id=request.user_id,
+            tenant_id=request.tenant_id,
+            permissions=tuple(json.loads(request.permissions)),
+            connection_id=request.connection_id,
+            request_id=request.request_id,
+            attempt=request.attempt,
+            updates=reporter,
+            objects=self._services.objects,
+            counter=self._services.store,
+        )
+        return await within(handler, job, self._services, handler.time_limit_of(payload))
+
+    async def _fit(self, request: Request, result: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The outcome to store and the body to send; too large a result becomes an object."""
+        text = encode(result).encode()
+        if len(text) + len(request.request_id) + ENVELOPE_BYTES <= MESSAGE_BYTES_MAX:
+            return {"result": result}, {"result": result}
+        objects = self._services.objects
+        if objects is None:
+            raise StreamerError("RESULT_TOO_LARGE")
+        name = f"results/{random.getrandbits(128):032x}.json"  # noqa: S311 - access is by signature
+        await objects.put(name, text, "application/json")
+        url = objects.presign(name, self._services.settings.result_url_s)
+        return {"result_object": name}, {"result_url": url}
+
+    async def _deliver(self, outbox: Outbox, reporter: ProgressReporter, message: Any) -> None:
+        """Send a recorded outcome, for a while; what is left is the sweeper's."""
+        try:
+            async with asyncio.timeout(DELIVERY_S):
+                with contextlib.suppress(LostError, StoreError):
+                    await reporter.pump  # what still waited there is older than the outcome
+                await outbox.close(message)
+                await outbox.deliver()
+        except (TimeoutError, LostError, StreamerError) as error:
+            log("warning", "an outcome is not delivered yet", reason=type(error).__name__)
+        finally:
+            reporter.pump.cancel()
+
+    async def _let_go(self, request: Request) -> None:
+        """After losing a request, or the store: leave it so that it goes on.
+
+        While the store fails the lease is not renewed either, so what cannot be left in order here
+        is taken back by the sweeper.
+        """
+        for _ in range(LETTING_GO_MAX):
+            try:
+                return await self._let_go_once(request)
+            except StoreError:
+                await asyncio.sleep(LETTING_GO_PAUSE_S)
+
+    async def _let_go_once(self, request: Request) -> None:
+        stored = await self._store.get(request.key)
+        if stored is None or stored.request.attempt != request.attempt:
+            return
+        if stored.request.status is Status.PROCESSING:
+            # A write whose answer was lost: what was stored is unknown, so begin a new attempt.
+            now_ms = self._clock.now_ms()
+            await self._store.retry(
+                request.key,
+                request.attempt,
+                failures=request.failures,
+                not_before_ms=now_ms,
+                now_ms=now_ms,
+            )
+        elif stored.request.status in TERMINAL and not stored.outbox.closed:
+            await send_outcome(stored, self._services)
+
+
+async def within(handler: Handler, job: Job, services: Services, limit_s: float) -> Any:
+    """The handler's result, behind the middleware; raises `StreamerError` TIMEOUT after `limit_s`."""
+    deadline = asyncio.timeout(limit_s)
+    try:
+        async with deadline:
+            return await services.registry.bind(handler)(job)
+    except TimeoutError:
+        if deadline.expired():
+            raise StreamerError("TIMEOUT") from None
+        raise
+
+
+def outcome_message(outcome: str, services: Services) -> Any:
+    """What is sent for a stored outcome: a body for `complete`, or the error."""
+    stored = json.loads(outcome)
+    if "error" in stored:
+        error = stored["error"]
+        failure = StreamerError(error["code"], error["message"], error["details"])
+        failure.retryable = error["retry"]["retryable"]
+        return failure
+    if "result_object" in stored and services.objects is not None:
+        url = services.objects.presign(stored["result_object"], services.settings.result_url_s)
+        return {"result_url": url}
+    return decode(outcome)
+
+
+async def send_outcome(stored: Stored, services: Services) -> None:
+    """Post what is under way, number the outcome that was recorded, and post it; bounded in time.
+
+    Raises nothing: what could not be sent stays for the next sweep.
+    """
+    outbox = Outbox(stored, services.store, services.manager, services.clock)
+    try:
+        async with asyncio.timeout(DELIVERY_S):
+            if not outbox.taken:
+                await outbox.deliver()
+            if not stored.outbox.closed and stored.request.outcome is not None:
+                await outbox.close(outcome_message(stored.request.outcome, services))
+                await outbox.deliver()
+    except (TimeoutError, LostError, StreamerError) as error:
+        log("warning", "an outcome is not delivered yet", reason=type(error).__name__)

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator, Mapping
 
+    from streamproof.targets import TargetOptions
+
 FILE_NAME = "streamproof.toml"
 FILE_BYTES_MAX = 256 * 1024  # a configuration beyond this is not one of ours
 DEFAULT = "default"
@@ -205,6 +207,7 @@ _TARGET_OPTIONS = {
     "auth.audience": "--audience",
     "safety.environment": "--environment",
 }
+ACCEPT_OPTION = "--i-accept-load-on"
 _METAVARS = {"--jwt-key": "FILE", "--token-command": "COMMAND"}
 
 
@@ -221,6 +224,12 @@ def add_target_arguments(parser: argparse.ArgumentParser) -> None:
             help=known[key]["description"].replace("%", "%%"),
         )
     group.add_argument(
+        ACCEPT_OPTION,
+        dest="accept_load_on",
+        metavar="HOST",
+        help="the production host that may be spoken to, slowly, in the group connection only",
+    )
+    group.add_argument(
         "--config", metavar="FILE", type=Path, help=f"settings; default: {FILE_NAME}, if there"
     )
 
@@ -233,3 +242,30 @@ def from_arguments(args: argparse.Namespace, **more: Any) -> Config:
     options = {key: getattr(args, key) for key in _TARGET_OPTIONS}
     options |= {key.replace("__", "."): value for key, value in more.items()}
     return load(args.config, options)
+
+
+def given_words(args: argparse.Namespace) -> list[str]:
+    """The options of `add_target_arguments` that were given, as words for another command."""
+    options = dict(_TARGET_OPTIONS) | {"accept_load_on": ACCEPT_OPTION, "config": "--config"}
+    return [
+        word
+        for key, option in options.items()
+        if getattr(args, key) is not None
+        for word in (option, str(getattr(args, key)))
+    ]
+
+
+def target_options(settings: Config, accept_load_on: str | None = None) -> TargetOptions:
+    """What the settings say about a target beside its name."""
+    from streamproof.targets import TargetOptions  # noqa: PLC0415 - imports cryptography, slow
+
+    key = settings["auth.jwt_key"]
+    return TargetOptions(
+        token=settings["auth.token"],
+        token_command=settings["auth.token_command"],
+        jwt_key=Path(key) if key is not None else None,
+        issuer=settings["auth.issuer"],
+        audience=settings["auth.audience"],
+        environment=settings["safety.environment"],
+        accept_load_on=accept_load_on,
+    )

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from streamproof.errors import UsageError
+from streamproof.results import RunInfo
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -116,3 +117,25 @@ def versions(names: Sequence[str] = LIBRARIES) -> dict[str, str]:
         with contextlib.suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
     return found
+
+
+def run_info(
+    run: str,
+    words: Iterable[str],
+    started: datetime,
+    duration_s: float,
+    target: dict[str, Any],
+) -> RunInfo:
+    """The description of a run that began at `started` (UTC) by the command line `words`.
+
+    `words` are what follows `streamproof`; `target` holds no secrets.
+    """
+    return RunInfo(
+        id=run,
+        command=command_line(words),
+        started_at=f"{started:%Y-%m-%dT%H:%M:%SZ}",
+        duration_s=round(duration_s, 3),
+        target=target,
+        machine=machine(),
+        versions=versions(),
+    )

@@ -1,11 +1,11 @@
 """What a request can end with instead of a result.
 
-    ClientError
-        RequestFailedError    the server answered with an error
-        ConnectionLostError   the answer is unknown: it may or may not have run
-        UnreachableError      no connection, or none again within the time for it
-            TokenRefusedError   the server wants another token
-        ClientClosedError     this client was closed
+ClientError
+    RequestFailedError    the server answered with an error
+    ConnectionLostError   the answer is unknown: it may or may not have run
+    UnreachableError      no connection, or none again within the time for it
+        TokenRefusedError   the server wants another token
+    ClientClosedError     this client was closed
 """
 
 from __future__ import annotations

@@ -40,13 +40,20 @@ class Exchange:
     """A request under way; `answer` becomes its result or an exception."""
 
     def __init__(
-        self, request_id: str, text: str, on_progress: Callable[[Progress], None] | None
+        self,
+        request_id: str,
+        text: str,
+        on_progress: Callable[[Progress], None] | None = None,
+        *,
+        repeatable: bool = False,
     ) -> None:
-        """`text` is the request as it is sent."""
+        """`text` is the request as it is sent; `repeatable` allows to send it once more."""
         self.request_id = request_id
         self.text = text
         self.times_sent = 0
         self.waits_to_be_sent = True
+        self.waited_for_token = False  # it was refused once because the old one had expired
+        self.repeatable = repeatable
         self.answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self.answer.add_done_callback(lambda done: done.cancelled() or done.exception())
         self._on_progress = on_progress

@@ -23,7 +23,12 @@ from types import TracebackType
 from typing import Any, Self
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+from websockets.exceptions import (
+    ConnectionClosed,
+    InvalidStatus,
+    InvalidURI,
+    WebSocketException,
+)
 from websockets.protocol import State
 
 from streamer_reference.client.errors import (
@@ -92,7 +97,6 @@ class StreamerClient:
         self._dice = dice
         self._exchanges: dict[str, Exchange] = {}
         self._connection: ClientConnection | None = None
-        self._helpers: asyncio.TaskGroup | None = None
         self._active_s = 0.0  # when a message last passed in either direction
         self._broadcasts: collections.deque[Broadcast] = collections.deque(maxlen=BROADCASTS_MAX)
         self._news = asyncio.Event()
@@ -142,24 +146,17 @@ class StreamerClient:
         message: dict[str, Any] = {"id": request_id, "action": action, "payload": payload or {}}
         if metadata:
             message["metadata"] = metadata
-        text = encode(message)
-        if len(text.encode()) > MESSAGE_BYTES_MAX:
+        exchange = Exchange(request_id, encode(message), on_progress, repeatable=repeatable)
+        if len(exchange.text.encode()) > MESSAGE_BYTES_MAX:
             raise ValueError(f"a message has at most {MESSAGE_BYTES_MAX} bytes")
         if self._ended is not None:
             raise self._ended
         if len(self._exchanges) >= REQUESTS_MAX:
             raise ClientError(f"more than {REQUESTS_MAX} requests are under way")
-        exchange = self._exchanges[request_id] = Exchange(request_id, text, on_progress)
-        exchange.repeatable = repeatable
-        try:
-            async with asyncio.timeout(timeout_s):
-                await self._offer(exchange)
-                return await exchange.answer
-        finally:
-            del self._exchanges[request_id]
+        return await self._answer(exchange, timeout_s)
 
     async def broadcasts(self) -> AsyncIterator[Broadcast]:
-        """The broadcasts since the client was entered, each given out once; ends with the client."""
+        """The broadcasts since the client was entered, each once; ends when the client does."""
         while True:
             while self._broadcasts:
                 yield self._broadcasts.popleft()
@@ -169,9 +166,12 @@ class StreamerClient:
             await self._news.wait()
 
     async def _open(self) -> ClientConnection:
-        token = self._token() if callable(self._token) else self._token
-        if inspect.isawaitable(token):
-            token = await token
+        try:
+            token = self._token() if callable(self._token) else self._token
+            if inspect.isawaitable(token):
+                token = await token
+        except Exception as problem:
+            raise UnreachableError(f"no token could be made: {problem}") from problem
         try:
             return await connect(
                 self._url,
@@ -186,22 +186,158 @@ class StreamerClient:
             if status in (401, 403):
                 raise TokenRefusedError(status) from None
             raise UnreachableError(f"the server refused the handshake: {status}") from problem
+        except InvalidURI:
+            raise ValueError("not the URL of a WebSocket server") from None
         except (OSError, WebSocketException) as problem:
             raise UnreachableError(f"the server cannot be reached: {problem}") from problem
 
     async def _run(self, connection: ClientConnection) -> None:
-        loop = asyncio.get_running_loop()
-        ended = ClientClosedError("the client was closed")
-        failures, since_s = 0, loop.time()
+        now_s = asyncio.get_running_loop().time
+        ended: ClientError = ClientClosedError("the client was closed")
+        failures, since_s = 0, 0.0
         try:
             while True:
-                opened_s = loop.time()
+                opened_s = now_s()
                 await self._serve(connection)
-                if loop.time() - opened_s >= STABLE_S:
-                    failures, since_s = 0, loop.time()
-                while True:
+                if failures == 0 or now_s() - opened_s >= STABLE_S:
+                    failures, since_s = 0, now_s()
+                reopened = None
+                while reopened is None:
                     failures += 1
-                    pause_s = RECONNECT.pause_s(failures, loop.time() - since_s, self._dice())
-                    ...
+                    pause_s = RECONNECT.pause_s(failures, now_s() - since_s, self._dice())
+                    if pause_s is None:
+                        raise UnreachableError(f"no connection for {now_s() - since_s:.0f} s")
+                    await asyncio.sleep(pause_s)
+                    reopened = await self._reopen()
+                connection = reopened
+                self.counters.reconnects += 1
+        except ClientError as problem:
+            ended = problem
         finally:
-            ...
+            self._ended = ended
+            for exchange in self._exchanges.values():
+                exchange.fail(ended)
+            self._news.set()
+
+    async def _reopen(self) -> ClientConnection | None:
+        try:
+            return await self._open()
+        except TokenRefusedError:
+            raise  # the same token would be refused again
+        except UnreachableError:
+            return None
+
+    async def _serve(self, connection: ClientConnection) -> None:
+        """Read one connection to its end, with what must be said on it beside."""
+        under_way = list(self._exchanges.values())  # before a new one can use the connection
+        self._connection = connection
+        self._active_s = asyncio.get_running_loop().time()
+        try:
+            async with asyncio.TaskGroup() as helpers:
+                helpers.create_task(self._resume(under_way))
+                helpers.create_task(self._keep_alive(connection))
+                while True:
+                    self._take(await connection.recv(), connection, helpers)
+        except* ConnectionClosed:
+            pass  # the group has ended the helpers and their requests
+        finally:
+            self._connection = None
+            await connection.close()
+
+    async def _answer(self, exchange: Exchange, timeout_s: float | None) -> Any:
+        self._exchanges[exchange.request_id] = exchange
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._offer(exchange)
+                return await exchange.answer
+        finally:
+            del self._exchanges[exchange.request_id]
+
+    async def _ask(self, action: str, payload: dict[str, Any], timeout_s: float | None) -> None:
+        request_id = uuid.uuid4().hex
+        text = encode({"id": request_id, "action": action, "payload": payload})
+        await self._answer(Exchange(request_id, text), timeout_s)
+
+    async def _offer(self, exchange: Exchange) -> None:
+        """Send a request now, or leave it for the next connection."""
+        connection = self._connection
+        if connection is None or connection.state is not State.OPEN:
+            return
+        exchange.waits_to_be_sent = False
+        exchange.times_sent += 1
+        self._active_s = asyncio.get_running_loop().time()
+        text = exchange.text
+        starts = range(0, len(text), FRAGMENT_CHARS)
+        fragments = [text[start : start + FRAGMENT_CHARS] for start in starts]
+        with contextlib.suppress(ConnectionClosed):  # whether it left shows on the next one
+            await connection.send(fragments if len(fragments) > 1 else text)
+
+    async def _resume(self, under_way: list[Exchange]) -> None:
+        for exchange in under_way:
+            if exchange.waits_to_be_sent:
+                await self._offer(exchange)
+            else:
+                await self._subscribe(exchange)
+
+    async def _subscribe(self, exchange: Exchange) -> None:
+        exchange.resumed()
+        for _ in range(SUBSCRIBE_ATTEMPTS_MAX):
+            if exchange.answer.done():
+                return
+            try:
+                await self._ask("subscribe", {"request_id": exchange.request_id}, None)
+            except RequestFailedError as problem:
+                if problem.code == "NOT_FOUND" and exchange.repeatable:
+                    await self._offer(exchange)
+                    return
+                if not problem.retryable:
+                    break
+                await asyncio.sleep((problem.after_ms or RETRY_AFTER_MS) / 1000)
+            else:
+                return
+        exchange.fail(ConnectionLostError("the connection broke, and the server kept no answer"))
+
+    async def _keep_alive(self, connection: ClientConnection) -> None:
+        now_s = asyncio.get_running_loop().time
+        while True:
+            await asyncio.sleep(max(0.0, self._active_s + KEEPALIVE_S - now_s()))
+            if now_s() - self._active_s >= KEEPALIVE_S:
+                try:
+                    with contextlib.suppress(RequestFailedError):  # an answer all the same
+                        await self._ask("ping", {}, PING_ANSWER_S)
+                except TimeoutError:
+                    await connection.close()
+
+    def _take(
+        self, text: str | bytes, connection: ClientConnection, helpers: asyncio.TaskGroup
+    ) -> None:
+        self._active_s = asyncio.get_running_loop().time()
+        try:
+            message = decode(text if isinstance(text, str) else "")  # a binary one is no JSON
+            if message["type"] == "broadcast":
+                self._keep_broadcast(message)
+                return
+            exchange = self._exchanges.get(message["request_id"])
+            if exchange is None:
+                return  # nobody waits for it any more
+            refused = message["type"] == "error" and message["error"]["code"] == "UNAUTHORIZED"
+            if refused and callable(self._token) and not exchange.waited_for_token:
+                exchange.waited_for_token = exchange.waits_to_be_sent = True  # nothing has run
+                helpers.create_task(connection.close())
+                return
+            meaning = exchange.take(message)
+        except (ValidationError, AttributeError, KeyError, TypeError):
+            self.counters.unusable += 1
+            return
+        self.counters.repeats_dropped += meaning is Meaning.REPEAT
+        self.counters.gaps += meaning is Meaning.AFTER_GAP
+        if meaning is Meaning.DUPLICATE:
+            helpers.create_task(self._subscribe(exchange))
+
+    def _keep_broadcast(self, message: dict[str, Any]) -> None:
+        broadcast = Broadcast(
+            message["broadcast_id"], message["from"]["user_id"], message["payload"]
+        )
+        self.counters.broadcasts_dropped += len(self._broadcasts) == BROADCASTS_MAX
+        self._broadcasts.append(broadcast)
+        self._news.set()

@@ -35,7 +35,7 @@ async def status(
 async def cancel(
     connection: Connection, payload: dict[str, Any], services: Services
 ) -> tuple[Any, After | None]:
-    """End a request that has not ended; its holder sends the outcome, or this does after answering."""
+    """End a request; its holder sends the outcome, or this does, after the answer."""
     key = _key(connection, payload)
     outcome = encode({"error": StreamerError("CANCELLED").to_json()})
     before = await services.store.end(key, Status.CANCELLED, outcome, services.clock.now_ms())
@@ -135,7 +135,7 @@ async def _describe(stored: Stored | None, services: Services) -> dict[str, Any]
             await services.objects.put(name, text, "application/json")
             url = services.objects.presign(name, services.settings.result_url_s)
             outcome = {"result_url": url}
-    return data | outcome
+    return {**data, **outcome}
 
 
 def _valid_request_id(payload: dict[str, Any]) -> list[FieldError]:

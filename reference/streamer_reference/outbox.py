@@ -129,9 +129,7 @@ class Outbox:
             return
         now_ms = self._clock.now_ms()
         text = self._outcome_text(message, now_ms)
-        subscribers = await self._queue.close(
-            self.request.key, self._sequence + 1, text, now_ms
-        )
+        subscribers = await self._queue.close(self.request.key, self._sequence + 1, text, now_ms)
         self._stored(text, subscribers, closed=True)
 
     def _outcome_text(self, outcome: Any, now_ms: int) -> str:

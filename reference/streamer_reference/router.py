@@ -99,9 +99,7 @@ async def _answer(
     began_ms = services.clock.now_ms()
     after: Callable[[], Awaitable[None]] | None = None
     try:
-        await services.store.touch(
-            connection.connection_id, services.settings.rate_limit, began_ms
-        )
+        await services.store.touch(connection.connection_id, services.settings.rate_limit, began_ms)
         if handler is not None:
             data = await _run(connection, request, request_id, handler, services)
         elif built_in is not None:

@@ -22,7 +22,6 @@ from streamer_reference.sigv4 import Credentials
 from streamer_reference.store.base import Store
 from streamer_reference.store.sqlite import SqliteStore
 
-
 HANDSHAKE_MS_MAX = 30_000  # SEND-3
 
 
@@ -34,7 +33,7 @@ class Invoker(Protocol):
         ...
 
 
-def nobody(function: str, event: dict[str, Any]) -> None:
+def nobody(function: str, _event: dict[str, Any]) -> None:
     """The invoker of functions that invoke none."""
     raise RuntimeError(f"this function may not invoke {function}")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Self
 
@@ -20,7 +20,7 @@ class SettingsError(Exception):
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """One deployment's settings; the variable of a field is its name in capitals after the prefix."""
+    """One deployment's settings; a field's variable is its name in capitals after `PREFIX`."""
 
     store: str  # the path of the SQLite file
     management_url: str
@@ -58,7 +58,7 @@ class Settings:
                 if field.default is dataclasses.MISSING:
                     raise SettingsError(f"the environment variable {name} is not set")
                 continue
-            kind = {"int": int, "float": float, "bool": _boolean, "str": str}[str(field.type)]
+            kind = _KINDS[str(field.type)]
             try:
                 values[field.name] = kind(environment[name])
             except ValueError:
@@ -93,3 +93,11 @@ def _boolean(text: str) -> bool:
     if text not in ("True", "False"):
         raise ValueError(text)
     return text == "True"
+
+
+_KINDS: dict[str, Callable[[str], object]] = {
+    "int": int,
+    "float": float,
+    "bool": _boolean,
+    "str": str,
+}

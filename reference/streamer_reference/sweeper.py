@@ -52,9 +52,7 @@ async def take_back_orphans(services: Services) -> None:
             pause_ms = DEATH_PAUSES_MS[min(request.deaths, len(DEATH_PAUSES_MS) - 1)]
             services.metrics.add("LeaseExpired")
             log("warning", "a worker is gone", request_id=request.request_id, deaths=request.deaths)
-            await services.store.take_back(
-                request.key, request.attempt, now_ms + pause_ms, now_ms
-            )
+            await services.store.take_back(request.key, request.attempt, now_ms + pause_ms, now_ms)
 
 
 async def _give_up(stored: Stored, services: Services) -> None:

@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 import json
 import random
+import uuid
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -69,7 +70,9 @@ class Worker:
         await self._renew(invocation_id)
         renewal = asyncio.create_task(self._keep_lease(invocation_id))
         try:
-            attending = {asyncio.create_task(self._attend(key, alone=alone)) for key in keys}
+            attending: set[asyncio.Task[Any]] = {
+                asyncio.create_task(self._attend(key, alone=alone)) for key in keys
+            }
             while True:
                 if not alone and remaining_ms() > STOP_TAKING_MS and self._free > 0:
                     now_ms = self._clock.now_ms()
@@ -164,7 +167,12 @@ class Worker:
             )
         except (LostError, StoreError) as error:
             reporter.pump.cancel()
-            log("info", "an attempt lost its request", request_id=request.request_id, reason=repr(error))
+            log(
+                "info",
+                "an attempt lost its request",
+                request_id=request.request_id,
+                reason=repr(error),
+            )
             await self._let_go(request)
         else:
             tail = asyncio.create_task(self._deliver(outbox, reporter, message))
@@ -236,7 +244,7 @@ class Worker:
         objects = self._services.objects
         if objects is None:
             raise StreamerError("RESULT_TOO_LARGE")
-        name = f"results/{random.getrandbits(128):032x}.json"  # noqa: S311 - access is by signature
+        name = f"results/{uuid.uuid4().hex}.json"
         await objects.put(name, text, "application/json")
         url = objects.presign(name, self._services.settings.result_url_s)
         return {"result_object": name}, {"result_url": url}
@@ -262,9 +270,11 @@ class Worker:
         """
         for _ in range(LETTING_GO_MAX):
             try:
-                return await self._let_go_once(request)
+                await self._let_go_once(request)
             except StoreError:
                 await asyncio.sleep(LETTING_GO_PAUSE_S)
+            else:
+                return
 
     async def _let_go_once(self, request: Request) -> None:
         stored = await self._store.get(request.key)
@@ -285,7 +295,7 @@ class Worker:
 
 
 async def within(handler: Handler, job: Job, services: Services, limit_s: float) -> Any:
-    """The handler's result, behind the middleware; raises `StreamerError` TIMEOUT after `limit_s`."""
+    """The handler's result, behind the middleware; `StreamerError` TIMEOUT after `limit_s`."""
     deadline = asyncio.timeout(limit_s)
     try:
         async with deadline:

@@ -18,6 +18,7 @@ from streamer_reference.services import Services, build
 from streamer_reference.settings import Settings
 from streamer_reference.sigv4 import Credentials as SigningCredentials
 from streamer_reference.store.sqlite import SqliteStore
+
 from streamproof.gateway import (
     Api,
     ChangeRecord,
@@ -29,7 +30,8 @@ from streamproof.gateway import (
     Schedule,
 )
 from streamproof.gateway import Description as GatewayDescription
-from streamproof.targets.base import Description, Limits as DeclaredLimits
+from streamproof.targets.base import Description
+from streamproof.targets.base import Limits as DeclaredLimits
 from streamproof.targets.state import ISSUER, State
 
 STAGE = "dev"
@@ -222,7 +224,9 @@ class _Changes:
     def read(self, after: int, limit: int) -> list[ChangeRecord]:
         """Records after a sequence number, oldest first."""
         return [
-            ChangeRecord(sequence, name, {"key": {"S": key}}, _image(key, new), _image(key, old), at_s)
+            ChangeRecord(
+                sequence, name, {"key": {"S": key}}, _image(key, new), _image(key, old), at_s
+            )
             for sequence, name, key, old, new, at_s in self._store.changes(after, limit)
         ]
 

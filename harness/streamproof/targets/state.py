@@ -77,7 +77,9 @@ def prepare(directory: Path) -> State:
             _make_keys(private, public)
         credentials = directory / "credentials.json"
         if not credentials.exists():
-            access_key_id = "AKIA" + "".join(secrets.choice("ABCDEFGHIJKLMNOP234567") for _ in range(16))
+            access_key_id = "AKIA" + "".join(
+                secrets.choice("ABCDEFGHIJKLMNOP234567") for _ in range(16)
+            )
             made = {
                 "access_key_id": access_key_id,
                 "secret_access_key": secrets.token_urlsafe(30),

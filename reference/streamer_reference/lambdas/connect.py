@@ -48,7 +48,9 @@ async def connect(event: dict[str, Any], services: Services, _context: Any = Non
     try:
         await services.store.put_connection(connection)
     except StoreError as error:
-        log("error", "a connection was not stored", connection_id=connection_id, reason=error.reason)
+        log(
+            "error", "a connection was not stored", connection_id=connection_id, reason=error.reason
+        )
         return {"statusCode": 500}
     services.metrics.add("ConnectionEstablished")
     log("info", "connected", connection_id=connection_id, tenant_id=identity.tenant_id)

@@ -16,7 +16,8 @@ from streamer_reference.sweeper import fail, hand_over_keys
 
 async def processor(event: dict[str, Any], services: Services, _context: Any = None) -> Any:
     """Hand over what waits; a record that cannot be read is parked, and the others go on."""
-    together, alone = [], []
+    together: list[str] = []
+    alone: list[str] = []
     for record in event["Records"]:
         try:
             key = record["dynamodb"]["Keys"]["key"]["S"]

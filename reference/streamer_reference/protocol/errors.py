@@ -66,7 +66,7 @@ ERROR_CODES: dict[str, ErrorCode] = (
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class FieldError:
-    """One bad field: `field` is a path such as `payload.start_date`, or `$` for the whole message."""
+    """One bad field: a path such as `payload.start_date`, or `$` for the whole message."""
 
     field: str
     message: str
@@ -77,7 +77,7 @@ class FieldError:
 
 
 class StreamerError(Exception):
-    """An error that a client is told, with a code of the registry or one that a handler registered."""
+    """An error that a client is told, with a code of the registry or of a handler's own."""
 
     def __init__(
         self, code: str, message: str = "", details: dict[str, Any] | None = None, **retry: int

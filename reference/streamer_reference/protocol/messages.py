@@ -31,7 +31,7 @@ class Request:
 
 
 def parse_request(text: str) -> Request:
-    """The request in a text message; raises `ValidationError` naming every bad field (MSG-1, MSG-2)."""
+    """The request in a text message; `ValidationError` names every bad field (MSG-1, MSG-2)."""
     message = decode(text)
     if not isinstance(message, dict):
         raise ValidationError([FieldError("$", "must be a JSON object")])

@@ -163,9 +163,7 @@ class RequestQueue(Protocol):
         """ACCEPTED becomes PENDING; False when it is not ACCEPTED any more."""
         ...
 
-    async def claim(
-        self, key: str, worker_id: str, now_ms: int, *, alone: bool
-    ) -> Stored | None:
+    async def claim(self, key: str, worker_id: str, now_ms: int, *, alone: bool) -> Stored | None:
         """PENDING or RETRYING and due becomes PROCESSING; None when another was first.
 
         A request whose worker died is claimed only by an invocation that runs it `alone`.
@@ -197,7 +195,7 @@ class RequestQueue(Protocol):
         ...
 
     async def end(self, key: str, status: Status, outcome: str, now_ms: int) -> Stored | None:
-        """End a request from outside (cancel, dead letter); what it was, or None if it had ended."""
+        """End a request from outside (cancel, dead letter); what it was, None if it had ended."""
         ...
 
     async def close(
@@ -244,9 +242,7 @@ class LeaseStore(Protocol):
         """PROCESSING requests, and ended but unnumbered ones, that nobody with a lease holds."""
         ...
 
-    async def take_back(
-        self, key: str, attempt: int, not_before_ms: int, now_ms: int
-    ) -> bool:
+    async def take_back(self, key: str, attempt: int, not_before_ms: int, now_ms: int) -> bool:
         """PROCESSING of a dead worker becomes RETRYING, one death and one attempt more."""
         ...
 

@@ -91,12 +91,16 @@ class SqliteStore(Store):
             raise StoreError(str(error)) from error
         return answer
 
+    async def _execute(self, statement: str, *values: Any) -> None:
+        def execute(db: sqlite3.Connection) -> None:
+            db.execute(statement, values)
+
+        await self._write(execute)
+
     # Connections
 
     async def put_connection(self, connection: Connection) -> None:
-        values = (*_values(connection),)
-        statement = _insert("connections", Connection)
-        await self._write(lambda db: db.execute(statement, values) and None)
+        await self._execute(_insert("connections", Connection), *_values(connection))
 
     async def get_connection(self, connection_id: str) -> Connection | None:
         rows = self._read(
@@ -166,9 +170,7 @@ class SqliteStore(Store):
 
         return await self._write(acknowledged)
 
-    async def claim(
-        self, key: str, worker_id: str, now_ms: int, *, alone: bool
-    ) -> Stored | None:
+    async def claim(self, key: str, worker_id: str, now_ms: int, *, alone: bool) -> Stored | None:
         def claim(db: sqlite3.Connection) -> Stored | None:
             moved = _move(
                 db,
@@ -268,7 +270,7 @@ class SqliteStore(Store):
 
     async def taken(self, key: str, sequence: int) -> None:
         statement = "UPDATE outbox SET taken = 1 WHERE key = ? AND sequence = ?"
-        await self._write(lambda db: db.execute(statement, (key, sequence)) and None)
+        await self._execute(statement, key, sequence)
 
     async def get(self, key: str) -> Stored | None:
         self.reads += 1
@@ -288,14 +290,16 @@ class SqliteStore(Store):
         def subscribe(db: sqlite3.Connection) -> Stored | None:
             stored = _stored(db, key)
             if stored is not None and stored.request.connection_id != connection_id:
-                db.execute("INSERT OR IGNORE INTO subscriptions VALUES (?, ?)", (key, connection_id))
+                db.execute(
+                    "INSERT OR IGNORE INTO subscriptions VALUES (?, ?)", (key, connection_id)
+                )
             return stored
 
         return await self._write(subscribe)
 
     async def unsubscribe(self, key: str, connection_id: str) -> None:
         statement = "DELETE FROM subscriptions WHERE key = ? AND connection_id = ?"
-        await self._write(lambda db: db.execute(statement, (key, connection_id)) and None)
+        await self._execute(statement, key, connection_id)
 
     # Leases and sweeps
 
@@ -389,9 +393,8 @@ class SqliteStore(Store):
         return rows[0][0] if rows else 0
 
     async def park(self, record: dict[str, Any], reason: str) -> None:
-        values = (json.dumps(record), reason)
         statement = "INSERT INTO dead_letters (record, reason) VALUES (?, ?)"
-        await self._write(lambda db: db.execute(statement, values) and None)
+        await self._execute(statement, json.dumps(record), reason)
 
     # The stream
 

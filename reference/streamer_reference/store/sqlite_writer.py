@@ -62,9 +62,7 @@ class Writer:
         """`on_commit` runs on the event loop of the write."""
         self._database = open_database(path)
         self._on_commit = on_commit
-        self._queue: queue.Queue[tuple[Write, asyncio.Future[Any]] | None] = queue.Queue(
-            QUEUE_MAX
-        )
+        self._queue: queue.Queue[tuple[Write, asyncio.Future[Any]] | None] = queue.Queue(QUEUE_MAX)
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
         self._thread.start()
 
@@ -126,9 +124,7 @@ class Writer:
             except RuntimeError:
                 continue  # the loop that asked is closed: nobody waits for the answer
 
-    def _answer(
-        self, answers: list[tuple[asyncio.Future[Any], Any, BaseException | None]]
-    ) -> None:
+    def _answer(self, answers: list[tuple[asyncio.Future[Any], Any, BaseException | None]]) -> None:
         for future, value, error in answers:
             if future.cancelled():
                 continue

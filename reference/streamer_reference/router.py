@@ -188,5 +188,7 @@ async def _refuse(
     failure: StreamerError,
     request_id: str | None,
 ) -> None:
+    if isinstance(failure, store.StoreError):
+        log("error", "the store failed", request_id=request_id, reason=failure.reason)
     message = messages.error(failure, services.clock.now_ms(), request_id, 0)
     await services.manager.send(connection.connection_id, encode(message).encode())

@@ -81,7 +81,7 @@ CREATE TABLE IF NOT EXISTS changes (
     key TEXT NOT NULL,
     old_image TEXT,
     new_image TEXT,
-    created_at_s REAL NOT NULL DEFAULT (unixepoch('subsec'))
+    created_at_s REAL NOT NULL DEFAULT ((julianday('now') - 2440587.5) * 86400.0)
 );
 CREATE TRIGGER IF NOT EXISTS requests_inserted AFTER INSERT ON requests BEGIN
     INSERT INTO changes (event_name, key, new_image) VALUES ('INSERT', NEW.key, json_object(

@@ -1,0 +1,173 @@
+"""`streamproof verify`: contract, load and report on one target, and one closing sentence."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import shutil
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from streamproof import config
+from streamproof.errors import ExitCode, HarnessError, UsageError
+from streamproof.terminal import note, say
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+
+    from streamproof.parts import Ended
+    from streamproof.results import Results
+
+HELP = "contract, load and report on one target: the main job"
+EXAMPLES = """
+streamproof verify
+streamproof verify --size smoke --out runs/today
+streamproof verify --target file:DIR/target.json
+streamproof verify --target wss://example.test/dev --environment dev --jwt-key dev.pem
+"""
+
+BUDGET_S = 235.0  # the whole of it ends within four minutes
+PARTS_FOLDER = ".parts"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    config.add_target_arguments(parser)
+    parser.add_argument("--size", choices=("smoke", "full"), help="of the load (default full)")
+    parser.add_argument("--seed", type=int, metavar="N", help="of contract and load (default 1)")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="the run's folder (default reports/RUN)"
+    )
+    parser.add_argument("--json", action="store_true", help="print results.json instead of words")
+
+
+def run(args: argparse.Namespace) -> ExitCode:
+    """Run both parts, write the run's folder, and say what was found."""
+    from streamproof import runs, targets  # noqa: PLC0415 - keeps --help fast
+
+    settings = config.from_arguments(args, load__size=args.size, load__seed=args.seed)
+    targets.resolve(settings["target"], config.target_options(settings, args.accept_load_on))
+    started = datetime.datetime.now(datetime.UTC)
+    run_id = runs.run_id(started, "verify")
+    folder = runs.folder_for(run_id, args.out)
+    begun_s = time.monotonic()
+    try:
+        parts = _run_parts(args, settings, folder, begun_s + BUDGET_S)
+        results = _together(run_id, _again(args, settings), started, begun_s, parts)
+        _write(results, folder)
+    finally:
+        _tidy(folder)
+    if args.out is None:
+        runs.point_latest(folder)
+    return _tell(results, parts, folder, as_json=args.json)
+
+
+def _run_parts(
+    args: argparse.Namespace, settings: config.Config, folder: Path, end_s: float
+) -> list[Ended]:
+    """Both parts, one after the other: the load must have the machine to itself."""
+    from streamproof import parts  # noqa: PLC0415 - keeps --help fast
+    from streamproof.report import progress  # noqa: PLC0415 - keeps --help fast
+
+    common = [*config.given_words(args), "--seed", str(settings["load.seed"])]
+    plan = {"contract": common, "load": [*common, "--size", settings["load.size"]]}
+    ended = []
+    for name, words in plan.items():
+        place = folder / PARTS_FOLDER / name
+        place.mkdir(parents=True, exist_ok=True)
+        with progress.shown(name) as show:
+            left_s = max(end_s - time.monotonic(), 1.0)
+            part = parts.run(name, words, place, show, left_s)
+        if part.code == ExitCode.USAGE:
+            raise UsageError(*_told(part))
+        if part.code == ExitCode.INTERRUPTED and part.results is None:
+            raise HarnessError(
+                f"{name} did not end within the {BUDGET_S:.0f} s of a verify run",
+                f"run it alone: streamproof {name}",
+            )
+        parts.gather(place, folder)
+        ended.append(part)
+    return ended
+
+
+def _told(part: Ended) -> tuple[str, str]:
+    """What a part that refused to run said: its message and its hint."""
+    lines = [line.strip() for line in part.tail]
+    starts = [i for i, line in enumerate(lines) if line.startswith("streamproof: ")]
+    if not starts:
+        return f"{part.name}: {lines[-1] if lines else 'refused to run'}", ""
+    message = lines[starts[-1]].removeprefix("streamproof: ")
+    return message, " ".join(lines[starts[-1] + 1 :])
+
+
+def _together(
+    run_id: str,
+    words: Sequence[str],
+    started: datetime.datetime,
+    begun_s: float,
+    parts: Sequence[Ended],
+) -> Results:
+    """One result from what the parts left."""
+    from streamproof import runs  # noqa: PLC0415 - keeps --help fast
+    from streamproof.results import Results  # noqa: PLC0415 - keeps --help fast
+
+    found = [part.results for part in parts if part.results is not None]
+    if not found:
+        raise HarnessError(
+            "neither part left results: nothing is known about the target",
+            "; ".join(f"{part.name}: {part.last_line}" for part in parts),
+        )
+    target = found[0].run.target
+    info = runs.run_info(run_id, words, started, time.monotonic() - begun_s, target)
+    return Results(
+        run=info,
+        contract=next((r.contract for r in found if r.contract is not None), None),
+        load=next((r.load for r in found if r.load is not None), None),
+    )
+
+
+def _again(args: argparse.Namespace, settings: config.Config) -> list[str]:
+    """The words that repeat this run, with size and seed spelled out."""
+    size, seed = settings["load.size"], str(settings["load.seed"])
+    words = config.given_words(args)
+    if args.target is None:
+        words = ["--target", settings["target"], *words]
+    return ["verify", *words, "--size", size, "--seed", seed]
+
+
+def _write(results: Results, folder: Path) -> None:
+    """All files of the run; a full disk is told in one line."""
+    from streamproof.report import render  # noqa: PLC0415 - keeps --help fast
+
+    try:
+        results.write(folder / render.RESULTS_NAME)
+        render.write(results, folder)
+    except OSError as error:
+        raise UsageError(
+            f"cannot write to {folder}: {error.strerror or error}", "make room and run it again"
+        ) from error
+
+
+def _tidy(folder: Path) -> None:
+    """Remove what the parts left behind, and the folder when nothing is in it."""
+    shutil.rmtree(folder / PARTS_FOLDER, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        folder.rmdir()
+
+
+def _tell(results: Results, parts: Sequence[Ended], folder: Path, *, as_json: bool) -> ExitCode:
+    """Say what was found, and answer the exit code of everything."""
+    from streamproof.parts import code_of  # noqa: PLC0415 - keeps --help fast
+    from streamproof.report import render, words  # noqa: PLC0415 - keeps --help fast
+
+    for part in parts:
+        if part.results is None:
+            note(f"{part.name} left no results: {part.last_line}")
+    if as_json:
+        say(results.to_json())
+    else:
+        say(words.closing(results))
+        say(str(folder / render.HTML_NAME))
+    return ExitCode.worst([results.exit_code, code_of(parts)])

@@ -1,0 +1,385 @@
+"""Joins a run to Locust: options, the target, the conductor, the verdict and the exit code.
+
+A locustfile that imports `streamproof.load.user` gets our options and the target. Where a user
+class has a plan, the rest begins too: the echo server starts, the conductor leads, the verdict is
+made in `quitting`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gevent
+from locust import events
+from locust.runners import LocalRunner
+
+from streamproof import config
+from streamproof.dialect import StreamerDialect
+from streamproof.errors import ExitCode, StreamproofError, UsageError
+from streamproof.load import machine, paths
+from streamproof.load.conductor import Conductor
+from streamproof.load.endpoint import EchoDialect, Endpoint
+from streamproof.load.plan import SIZES, Overrides, Plan, plan_of
+from streamproof.load.words import Progress, closing_lines, progress_line
+from streamproof.results import Results
+from streamproof.targets import Identity, Target, TargetOptions, resolve
+from streamproof.targets.process import Child
+from streamproof.targets.safety import announcement
+from streamproof.terminal import note, say
+
+if TYPE_CHECKING:
+    from streamproof.load.user import StreamUser
+
+PROGRESS_VARIABLE = "STREAMPROOF_PROGRESS"  # "json": progress as JSON lines on standard output
+FINISH_TIMEOUT_S = 30.0  # after an interruption: a drain, and the arithmetic of a verdict
+# Limits of the implementation stay on, raised to where they do not bind a load.
+SERVE_ARGUMENTS = ("--rate-limit", "1000000", "--in-flight-limit", "100000")
+SPAWNS_PER_S_MAX = 100  # beyond, Locust warns; users connect in the plan's own time anyway
+ECHO_READY_S = 20.0
+
+
+def install() -> None:
+    """Listen to Locust; called once per process, at import of `streamproof.load.user`."""
+    hooks: Any = events  # locust's event hooks are untyped
+    hooks.init_command_line_parser.add_listener(add_options)
+    hooks.init.add_listener(begin)
+
+
+def add_options(parser: Any) -> None:
+    """Our options beside Locust's; each has an environment variable for secrets and CI."""
+    group = parser.add_argument_group("streamproof")
+    for option, metavar, words in (
+        ("--target", "TARGET", "embedded (default), ws://.., wss://.., file:PATH or cmd:PROGRAM"),
+        ("--token", "TOKEN", "one token that the target accepts"),
+        ("--token-command", "COMMAND", "a command that prints one token"),
+        ("--jwt-key", "FILE", "PEM file of the key that mints a token per connection"),
+        ("--issuer", "ISS", "iss of minted tokens"),
+        ("--audience", "AUD", "aud of minted tokens"),
+        ("--environment", "ENV", "what a target that is not on this machine is"),
+        ("--out", "DIR", "where results go (default: reports/<run>)"),
+        ("--settings", "FILE", "streamproof.toml (default: the current folder's, if there)"),
+    ):
+        name = option.removeprefix("--").replace("-", "_")
+        group.add_argument(
+            option,
+            dest=f"streamproof_{name}",
+            metavar=metavar,
+            env_var=f"STREAMPROOF_{name.upper()}",
+            help=words,
+        )
+    group.add_argument(
+        "--rate", dest="streamproof_rate", type=float, metavar="N", help="operations per second"
+    )
+    group.add_argument(
+        "--size", dest="streamproof_size", choices=SIZES, help="how long to measure: smoke or full"
+    )
+    group.add_argument(
+        "--seed", dest="streamproof_seed", type=int, metavar="N", help="draws the plan of arrivals"
+    )
+
+
+@dataclasses.dataclass(slots=True)
+class Run:
+    """What this process does besides being Locust's."""
+
+    environment: Any
+    settings: config.Config
+    plans: list[tuple[type[StreamUser], Plan]]
+    folder: Path
+    run_id: str
+    began: datetime.datetime
+    target: Target
+    conductor: Conductor | None = None
+    echo: Child | None = None
+    leading: Any = None  # the conductor's greenlet
+    code: ExitCode | None = None
+    results: Results | None = None
+
+    def close(self) -> None:
+        """End what was started; repeatable."""
+        if self.echo is not None:
+            self.echo.stop()
+            self.echo = None
+        self.target.close()
+
+
+def begin(environment: Any, runner: Any, **_: Any) -> None:
+    """Prepare a run where a user class has a plan; ends the process with 2 where that fails."""
+    classes = [c for c in environment.user_classes if hasattr(c, "arrivals")]
+    if not classes:
+        return
+    planned = [user_class for user_class in classes if user_class.arrivals is not None]
+    run: Run | None = None
+    try:
+        run = _prepared(environment, runner, planned)
+        _enter(run, classes)
+    except StreamproofError as error:
+        if run is not None:
+            run.close()
+        _complain(error)
+        sys.exit(int(error.exit_code))
+    except KeyboardInterrupt:
+        if run is not None:
+            run.close()
+        note("streamproof: interrupted")
+        sys.exit(int(ExitCode.INTERRUPTED))
+    if planned:
+        _hook(run)
+    environment.events.quit.add_listener(lambda **_: run.close())
+
+
+def _complain(error: StreamproofError) -> None:
+    note(f"streamproof: {error.message}")
+    if error.hint:
+        note(f"  {error.hint}")
+
+
+def _prepared(environment: Any, runner: Any, planned: list[type[StreamUser]]) -> Run:
+    """Read all words, before anything is started."""
+    options = environment.parsed_options
+    if planned and not isinstance(runner, LocalRunner):
+        raise UsageError(
+            "a scenario with a plan runs in one Locust process for now",
+            "leave out --master, --worker and --processes",
+        )
+    settings = _settings(environment)
+    overrides = Overrides(
+        connections=options.num_users,
+        connects_per_s=options.spawn_rate,
+        measure_s=int(options.run_time) if options.run_time else None,
+        rate_per_s=options.streamproof_rate,
+    )
+    size, seed = settings["load.size"], settings["load.seed"]
+    plans = [
+        (user_class, plan_of(user_class, size, seed, overrides, settings.thresholds))
+        for user_class in planned
+    ]
+    began = datetime.datetime.now(datetime.UTC)
+    run_id = paths.run_id(began)
+    out = options.streamproof_out
+    folder = Path(out) if out else Path("reports") / run_id
+    if planned:
+        paths.run_folder(Path(out) if out else None, run_id)
+    target = resolve(
+        settings["target"],
+        TargetOptions(
+            token=settings["auth.token"],
+            token_command=settings["auth.token_command"],
+            jwt_key=Path(settings["auth.jwt_key"]) if settings["auth.jwt_key"] else None,
+            issuer=settings["auth.issuer"],
+            audience=settings["auth.audience"],
+            environment=settings["safety.environment"],
+            serve_arguments=SERVE_ARGUMENTS,
+        ),
+    )
+    return Run(environment, settings, plans, folder, run_id, began, target)
+
+
+def _settings(environment: Any) -> config.Config:
+    """Defaults, the file, then options; Locust's `--host` names a target too."""
+    options = environment.parsed_options
+    path = options.streamproof_settings
+    return config.load(
+        Path(path) if path else None,
+        {
+            "target": options.streamproof_target or environment.host,
+            "auth.token": options.streamproof_token,
+            "auth.token_command": options.streamproof_token_command,
+            "auth.jwt_key": options.streamproof_jwt_key,
+            "auth.issuer": options.streamproof_issuer,
+            "auth.audience": options.streamproof_audience,
+            "safety.environment": options.streamproof_environment,
+            "load.size": options.streamproof_size,
+            "load.seed": options.streamproof_seed,
+        },
+    )
+
+
+def _enter(run: Run, classes: list[type[StreamUser]]) -> None:
+    """Start what must be started and make the conductor."""
+    run.target.__enter__()
+    target = Endpoint(run.target.name, run.target.url, StreamerDialect(), _tokens(run.target))
+    for user_class in classes:
+        user_class.endpoint = target
+    if not run.plans:
+        return
+    _within_caps(run)
+    run.echo = Child(
+        [sys.executable, "-m", "streamproof.load.echo_server"],
+        "the echo server",
+        timeout_s=ECHO_READY_S,
+    )
+    echo_url = json.loads(run.echo.first_line)["url"]
+    echo = Endpoint("the bare echo server", echo_url, EchoDialect(), checked=False)
+    machine_readable = os.environ.get(PROGRESS_VARIABLE) == "json"
+    run.conductor = Conductor(
+        run.plans,
+        lambda user_class: _users(run.environment.runner, user_class),
+        target,
+        echo,
+        run.settings["load.size"],
+        _say_progress if machine_readable else lambda progress: note(progress_line(progress)),
+        note,
+    )
+
+
+def _within_caps(run: Run) -> None:
+    """Hold every plan against what a target that is not on this machine allows."""
+    caps = run.target.clearance.caps
+    messages = 0
+    for _, plan in run.plans:
+        rate = plan.arrivals.rate_per_s
+        length_s = plan.warm_up_s + plan.measure_s
+        messages += round(rate * length_s)
+        for value, most, words in (
+            (plan.connections, caps.connections, "connections (-u)"),
+            (rate, caps.messages_per_s, "messages per second (--rate)"),
+            (length_s, caps.duration_s, "seconds (-t)"),
+        ):
+            if most is not None and value > most:
+                raise UsageError(
+                    f"{plan.scenario} plans {value:g} {words}; a remote target allows {most:g}",
+                    "name a smaller number",
+                )
+    if caps.messages is not None and messages > caps.messages:
+        raise UsageError(f"{messages} messages planned; a remote target allows {caps.messages}")
+    connections = max(plan.connections for _, plan in run.plans)
+    note(announcement(run.target.clearance, connections=connections, messages=messages))
+
+
+def _tokens(target: Target) -> Any:
+    """The credential of the user with a number: minted each its own, else the one there is."""
+    mint, source = target.mint, target.tokens
+    if source is None:
+        return None
+    if mint is not None and source is mint:
+        return lambda number: mint.mint(Identity(f"load-{number}", "load"))
+    token = source.good()
+    return lambda _: token
+
+
+def _users(runner: Any, user_class: type[StreamUser]) -> list[StreamUser]:
+    """The running users of a class, by number."""
+    users = [greenlet.args[0] for greenlet in runner.user_greenlets if greenlet.args]
+    return sorted((u for u in users if type(u) is user_class), key=lambda user: user.number)
+
+
+def _say_progress(progress: Progress) -> None:
+    say(json.dumps({"progress": dataclasses.asdict(progress)}))
+    sys.stdout.flush()
+
+
+def _hook(run: Run) -> None:
+    """Give Locust our numbers and take over when its test starts."""
+    options = run.environment.parsed_options
+    total = 0
+    for user_class, plan in run.plans:
+        user_class.fixed_count = plan.connections
+        total += plan.connections
+    options.num_users = total
+    options.spawn_rate = min(total, SPAWNS_PER_S_MAX)
+    # Locust would count the time from the first user; the plan counts its own phases.
+    options.run_time = None
+    options.only_summary = True
+
+    hooks = run.environment.events
+    hooks.test_start.add_listener(lambda **_: _start(run))
+    hooks.quitting.add_listener(lambda **_: _conclude(run))
+    hooks.quit.add_listener(lambda **_: _tell(run))
+    # In the main greenlet a KeyboardInterrupt would end whatever runs; this one ends in order.
+    with contextlib.suppress(ValueError):
+        gevent.signal_handler(signal.SIGINT, _interrupt, run)
+
+
+def _interrupt(run: Run) -> None:
+    """The first Ctrl-C judges what was measured, the second leaves at once."""
+    if run.conductor is None or run.conductor.interrupted or run.leading is None:
+        run.close()
+        os._exit(int(ExitCode.INTERRUPTED))
+    note("streamproof: interrupted; judging what was measured")
+    run.conductor.interrupt()
+
+
+def _start(run: Run) -> None:
+    """In `test_start`: lead from a greenlet of its own, once."""
+    if run.leading is None:
+        run.leading = gevent.spawn(_lead, run)
+
+
+def _lead(run: Run) -> None:
+    """The conductor's greenlet: everything, then Locust's end."""
+    if run.conductor is None:
+        return
+    try:
+        run.conductor.run()
+    finally:
+        gevent.spawn(run.environment.runner.quit)
+
+
+def _conclude(run: Run) -> None:
+    """In `quitting`: write the results, set the exit code, end what was started."""
+    conductor = run.conductor
+    if conductor is not None and run.leading is not None and conductor.result is None:
+        conductor.interrupt()
+        run.leading.join(timeout=FINISH_TIMEOUT_S)
+    try:
+        _judge(run)
+    except StreamproofError as error:
+        _complain(error)
+        run.code = error.exit_code
+    finally:
+        run.close()
+    run.environment.process_exit_code = int(run.code or ExitCode.HOLDS)
+
+
+def _judge(run: Run) -> None:
+    conductor = run.conductor
+    if conductor is None or conductor.result is None:
+        run.code = ExitCode.NO_VERDICT
+        return
+    load = conductor.result
+    duration_s = (datetime.datetime.now(datetime.UTC) - run.began).total_seconds()
+    names = [plan.scenario for _, plan in run.plans]
+    run.results = Results(
+        machine.run_info(
+            run.run_id,
+            _command(run, names),
+            run.began,
+            duration_s,
+            dict(run.target.summary()),
+        ),
+        load=load,
+    )
+    if load.scenarios:
+        run.results.write(run.folder / "results.json")
+    run.code = load.exit_code
+    if conductor.failure is not None:
+        raise conductor.failure
+    if conductor.interrupted and not load.scenarios:
+        run.code = ExitCode.INTERRUPTED
+
+
+def _command(run: Run, names: list[str]) -> list[str]:
+    """What repeats this run, without secrets."""
+    _, plan = run.plans[0]
+    words = ["streamproof", "load", *names, "--target", run.target.name]
+    return [*words, "--size", run.settings["load.size"], "--seed", str(plan.seed)]
+
+
+def _tell(run: Run) -> None:
+    """In `quit`, after Locust's own tables: the verdict is the last thing that is read."""
+    if run.results is None or run.results.load is None:
+        return
+    for line in closing_lines(run.results.load):
+        say(line)
+    if run.results.load.scenarios:
+        say(f"results: {run.folder / 'results.json'}")
+    sys.stdout.flush()

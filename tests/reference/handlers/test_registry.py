@@ -1,0 +1,238 @@
+"""The registry refuses what it cannot keep apart, and loads what it can."""
+
+from __future__ import annotations
+
+import importlib
+import threading
+from typing import Any
+
+import pytest
+from streamer_reference.handlers import default_registry
+from streamer_reference.handlers.registry import (
+    ALWAYS_QUEUED_S,
+    DuplicateHandlerError,
+    Handler,
+    LoadFailure,
+    RegistrationError,
+    Registry,
+)
+from streamer_reference.protocol.errors import ErrorCode
+from support.fake_job import Bench
+
+OUT_OF_STOCK = ErrorCode("OUT_OF_STOCK", "Nothing is left.", retryable=False, definite=True)
+GOOD_FILE = """
+from streamer_reference.handlers import Registry
+
+registry = Registry()
+
+
+@registry.handler("invoice")
+async def invoice(job):
+    return 1
+"""
+
+
+async def _nothing(job: Any) -> None:
+    return None
+
+
+def _registry(*actions: str, **options: Any) -> Registry:
+    registry = Registry()
+    for action in actions:
+        registry.handler(action, **options)(_nothing)
+    return registry
+
+
+def test_a_decorated_function_is_found_by_its_action_and_stays_itself():
+    """ROUTE-1: an action has its handler, an unknown one has none."""
+    registry = Registry()
+    assert registry.handler("invoice", permission="billing")(_nothing) is _nothing
+    handler = registry.get("invoice")
+    assert handler is not None
+    assert (handler.run, handler.permission) == (_nothing, "billing")
+    assert registry.get("__proto__") is None
+
+
+@pytest.mark.parametrize("action", ["invoice", "status", "cancel", "subscribe", "broadcast"])
+def test_a_second_handler_for_an_action_is_refused(action):
+    """ROUTE-5: neither another handler nor the router's own actions can be replaced."""
+    registry = _registry("invoice")
+    with pytest.raises(DuplicateHandlerError, match=action):
+        registry.handler(action)(_nothing)
+    assert [handler.action for handler in registry] == ["invoice"]
+
+
+@pytest.mark.parametrize(
+    ("action", "options"),
+    [
+        ("$connect", {}),
+        ("", {}),
+        ("a" * 65, {}),
+        ("late\n", {}),
+        ("a", {"estimated_duration_s": -1}),
+        ("a", {"estimated_duration_s": float("nan")}),
+        ("a", {"time_limit_s": 0}),
+        ("a", {"time_limit_s": float("inf")}),
+        ("a", {"attempts": 0}),
+        ("a", {"error_codes": (ErrorCode("out of stock", "", False, False),)}),
+        ("a", {"error_codes": (ErrorCode("TIMEOUT", "", False, False),)}),
+    ],
+)
+def test_what_cannot_be_is_an_error_at_registration(action, options):
+    """A mistake shows when the service starts, not when the first client asks."""
+    with pytest.raises(RegistrationError):
+        Registry().handler(action, **options)(_nothing)
+
+
+def test_a_handlers_own_codes_join_the_registry_and_mean_one_thing():
+    """ERR-1: every code is in one registry, also when two handlers share it."""
+    registry = _registry("buy", "reserve", error_codes=(OUT_OF_STOCK,))
+    assert registry.error_codes["OUT_OF_STOCK"] == OUT_OF_STOCK
+    assert "TIMEOUT" in registry.error_codes
+    other = ErrorCode("OUT_OF_STOCK", "Something else.", retryable=True, definite=True)
+    with pytest.raises(RegistrationError, match="OUT_OF_STOCK"):
+        registry.handler("sell", error_codes=(other,))(_nothing)
+    assert registry.get("sell") is None
+
+
+@pytest.mark.parametrize(
+    ("estimated_duration_s", "queued"), [(0, False), (5, False), (5.1, True), (1e9, True)]
+)
+def test_an_estimate_above_the_threshold_is_queued(estimated_duration_s, queued):
+    """ROUTE-3: the default threshold is 5 seconds, and it can be another."""
+    handler = Handler(action="a", run=_nothing, estimated_duration_s=estimated_duration_s)
+    assert handler.is_queued() is queued
+    assert not handler.is_queued(threshold_s=1e9)
+
+
+def test_some_handlers_are_queued_whatever_the_threshold():
+    """The probes' kinds do not depend on a setting."""
+    handler = Handler(action="a", run=_nothing, estimated_duration_s=ALWAYS_QUEUED_S)
+    assert handler.is_queued(threshold_s=1e300)
+
+
+def test_a_time_limit_is_a_number_or_depends_on_the_payload():
+    """A handler that knows its work from the payload can say how long it may take."""
+    assert Handler(action="a", run=_nothing, time_limit_s=7).time_limit_of({}) == 7
+    handler = Handler(action="a", run=_nothing, time_limit_s=lambda payload: payload["s"] * 2)
+    assert handler.time_limit_of({"s": 3}) == 6
+
+
+def test_a_handler_that_names_no_validation_takes_every_payload():
+    """Validation is for those who ask for it."""
+    assert Handler(action="a", run=_nothing).validate({"x": None}) == []
+
+
+async def test_middleware_runs_in_registration_order_outermost_first():
+    """ROUTE-4: the first one registered sees the request first and the result last."""
+    registry, order = Registry(), []
+
+    def layer(name: str) -> None:
+        @registry.middleware
+        async def around(job, call_next):
+            order.append(f"{name} in")
+            result = await call_next(job)
+            order.append(f"{name} out")
+            return [name, result]
+
+    layer("outer")
+    layer("inner")
+    registry.handler("a")(_nothing)
+    result = await registry.bind(registry.get("a"))(Bench().job())
+    assert result == ["outer", ["inner", None]]
+    assert order == ["outer in", "inner in", "inner out", "outer out"]
+
+
+async def test_a_synchronous_handler_runs_in_a_thread_an_async_one_does_not():
+    """A handler that burns the processor must not stop the event loop."""
+    registry = Registry()
+    registry.handler("sync")(lambda job: threading.get_ident())
+
+    class Async:
+        async def __call__(self, job):
+            return threading.get_ident()
+
+    registry.handler("async")(Async())
+    job = Bench().job()
+    assert await registry.bind(registry.get("sync"))(job) != threading.get_ident()
+    assert await registry.bind(registry.get("async"))(job) == threading.get_ident()
+
+
+def test_including_takes_all_or_nothing():
+    """A registry with one bad handler leaves none of its good ones behind."""
+    registry, other = _registry("invoice"), _registry("refund", "invoice")
+    other.middleware(_nothing)
+    with pytest.raises(DuplicateHandlerError):
+        registry.include(other)
+    assert [handler.action for handler in registry] == ["invoice"]
+    assert registry.middlewares == ()
+
+
+def test_a_file_of_handlers_is_loaded(tmp_path):
+    """ROUTE-5: two files of one name can both be there."""
+    registry = Registry()
+    for folder, action in (("one", "invoice"), ("two", "refund")):
+        path = tmp_path / folder / "handlers.py"
+        path.parent.mkdir()
+        path.write_text(GOOD_FILE.replace('"invoice"', f'"{action}"'))
+        assert registry.load_file(path) is None
+    assert [handler.action for handler in registry] == ["invoice", "refund"]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("import no_such_module", "ModuleNotFoundError"),
+        ("raise SystemExit(3)", "SystemExit"),
+        ("def (", "SyntaxError"),
+        ("registry = {}", "no Registry"),
+        ("", "no Registry"),
+        (GOOD_FILE.replace("invoice", "ping"), "DuplicateHandlerError"),
+    ],
+)
+def test_a_broken_file_is_named_and_takes_no_other_down(tmp_path, text, reason):
+    """ROUTE-5: what is broken is said at start, and everything else works."""
+    registry, path, good = default_registry(), tmp_path / "broken.py", tmp_path / "good.py"
+    path.write_text(text)
+    good.write_text(GOOD_FILE)
+    failure = registry.load_file(path)
+    assert failure is not None
+    assert str(path) in str(failure)
+    assert reason in failure.reason
+    assert registry.load_file(good) is None
+    assert registry.get("invoice") is not None
+
+
+@pytest.mark.parametrize("name", ["missing.py", "handlers.txt"])
+def test_a_file_that_is_none_is_named(tmp_path, name):
+    """A wrong path in a setting is a load failure like any other."""
+    failure = Registry().load_file(tmp_path / name)
+    assert isinstance(failure, LoadFailure)
+    assert name in failure.source
+
+
+def test_entry_points_are_loaded_and_a_broken_one_takes_no_other_down(tmp_path, monkeypatch):
+    """ROUTE-5: an installed distribution adds handlers by naming its registry."""
+    (tmp_path / "shop_handlers.py").write_text(GOOD_FILE)
+    information = tmp_path / "shop-1.0.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: shop\nVersion: 1.0\n")
+    (information / "entry_points.txt").write_text(
+        "[test.handlers]\nbroken = no_such_module:registry\nshop = shop_handlers:registry\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    importlib.invalidate_caches()
+    registry = Registry()
+    failures = registry.load_entry_points("test.handlers")
+    assert [failure.source for failure in failures] == ["broken = no_such_module:registry"]
+    assert registry.get("invoice") is not None
+    assert registry.load_entry_points("test.nobody") == ()
+
+
+@pytest.mark.parametrize("probe", [False, True])
+def test_the_probes_are_there_only_when_switched_on(probe):
+    """A service that serves anybody must not offer to kill its own workers."""
+    actions = {handler.action for handler in default_registry(probe=probe)}
+    probes = {"probe.whoami", "probe.count", "probe.sync", "probe.async"}
+    assert actions - probes == {"echo", "ping", "echo_async", "delay", "generate_report"}
+    assert actions & probes == (probes if probe else set())

@@ -67,7 +67,7 @@ class Circuit:
 
     def succeeded(self) -> Circuit:
         """After the peer took what was sent."""
-        return self if self == CLOSED else self._move(Event.SUCCEEDED, failures=0)
+        return self if self == CLOSED else self._move(Event.SUCCEEDED, failures=0, opened_at_s=0.0)
 
     def failed(self, now_s: float) -> Circuit:
         """After a 5xx or no answer, retries included."""

@@ -144,6 +144,7 @@ class ScenarioResult:
     self_check: dict[str, Any]  # figure -> {"value", "limit", "ok", "unit"}
     seconds: tuple[dict[str, float], ...] = ()  # per second: {"second","count","p50_ms","p99_ms","lag_p99_ms"}
     violations: tuple[str, ...] = ()
+    beside: tuple[Curve, ...] = ()  # service (from the moment of sending) and lag of the generator
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -254,10 +255,8 @@ def load_from_json(data: dict[str, Any]) -> LoadResult:
                     LoadTarget(**{**t, "verdict": LoadVerdict(t["verdict"])})
                     for t in scenario["targets"]
                 ),
-                "curves": tuple(
-                    Curve(c["name"], c["samples"], tuple((q, ms) for q, ms in c["points"]))
-                    for c in scenario["curves"]
-                ),
+                "curves": _curves_from_json(scenario["curves"]),
+                "beside": _curves_from_json(scenario.get("beside", [])),
                 "seconds": tuple(scenario["seconds"]),
                 "violations": tuple(scenario["violations"]),
             }
@@ -266,4 +265,10 @@ def load_from_json(data: dict[str, Any]) -> LoadResult:
     )
     return LoadResult(
         **{**data, "scenarios": scenarios, "not_shown": tuple(data["not_shown"])}
+    )
+
+
+def _curves_from_json(data: list[dict[str, Any]]) -> tuple[Curve, ...]:
+    return tuple(
+        Curve(c["name"], c["samples"], tuple((q, ms) for q, ms in c["points"])) for c in data
     )

@@ -215,8 +215,10 @@ class Conductor:
         ]
         if floor is not None:
             curves.append(_curve("calibration", (s.corrected for s in floor.recorder.seconds)))
-        curves.append(_curve("service", (s.service for s in recorder.seconds)))
-        curves.append(_curve("lag", (s.lag for s in recorder.seconds)))
+        beside = (
+            _curve("service", (s.service for s in recorder.seconds)),
+            _curve("lag", (s.lag for s in recorder.seconds)),
+        )
         violations = [*broken, *leg.warm_up.violations, *recorder.violations]
         if floor is not None and floor.recorder.violations:
             violations += [f"calibration: {words}" for words in floor.recorder.violations]
@@ -225,6 +227,7 @@ class Conductor:
             title=plan.title,
             targets=targets,
             curves=tuple(curves),
+            beside=beside,
             settings=plan.settings()
             | {"measured_s": len(recorder.seconds), "timer_precise": self._timer.precise},
             counts=dataclasses.asdict(recorder.counts),

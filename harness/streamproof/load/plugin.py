@@ -21,16 +21,16 @@ import gevent
 from locust import events
 from locust.runners import LocalRunner
 
-from streamproof import config
+from streamproof import config, runs
 from streamproof.dialect import StreamerDialect
 from streamproof.errors import ExitCode, StreamproofError, UsageError
-from streamproof.load import machine, paths
 from streamproof.load.conductor import Conductor
 from streamproof.load.endpoint import EchoDialect, Endpoint
 from streamproof.load.plan import SIZES, Overrides, Plan, plan_of
+from streamproof.load.program import PROGRESS_VARIABLE
 from streamproof.load.words import Progress, closing_lines, progress_line
 from streamproof.results import Results
-from streamproof.targets import Identity, Target, TargetOptions, resolve
+from streamproof.targets import Identity, Target, resolve
 from streamproof.targets.process import Child
 from streamproof.targets.safety import announcement
 from streamproof.terminal import note, say
@@ -38,7 +38,7 @@ from streamproof.terminal import note, say
 if TYPE_CHECKING:
     from streamproof.load.user import StreamUser
 
-PROGRESS_VARIABLE = "STREAMPROOF_PROGRESS"  # "json": progress as JSON lines on standard output
+RESULTS_NAME = "results.json"
 FINISH_TIMEOUT_S = 30.0  # after an interruption: a drain, and the arithmetic of a verdict
 # Limits of the implementation stay on, raised to where they do not bind a load.
 SERVE_ARGUMENTS = ("--rate-limit", "1000000", "--in-flight-limit", "100000")
@@ -163,22 +163,12 @@ def _prepared(environment: Any, runner: Any, planned: list[type[StreamUser]]) ->
         for user_class in planned
     ]
     began = datetime.datetime.now(datetime.UTC)
-    run_id = paths.run_id(began)
-    out = options.streamproof_out
-    folder = Path(out) if out else Path("reports") / run_id
-    if planned:
-        paths.run_folder(Path(out) if out else None, run_id)
+    run_id = runs.run_id(began, "load")
+    out = Path(options.streamproof_out) if options.streamproof_out else None
+    folder = runs.folder_for(run_id, out) if planned else Path()
     target = resolve(
         settings["target"],
-        TargetOptions(
-            token=settings["auth.token"],
-            token_command=settings["auth.token_command"],
-            jwt_key=Path(settings["auth.jwt_key"]) if settings["auth.jwt_key"] else None,
-            issuer=settings["auth.issuer"],
-            audience=settings["auth.audience"],
-            environment=settings["safety.environment"],
-            serve_arguments=SERVE_ARGUMENTS,
-        ),
+        dataclasses.replace(config.target_options(settings), serve_arguments=SERVE_ARGUMENTS),
     )
     return Run(environment, settings, plans, folder, run_id, began, target)
 
@@ -219,14 +209,13 @@ def _enter(run: Run, classes: list[type[StreamUser]]) -> None:
     )
     echo_url = json.loads(run.echo.first_line)["url"]
     echo = Endpoint("the bare echo server", echo_url, EchoDialect(), checked=False)
-    machine_readable = os.environ.get(PROGRESS_VARIABLE) == "json"
     run.conductor = Conductor(
         run.plans,
         lambda user_class: _users(run.environment.runner, user_class),
         target,
         echo,
         run.settings["load.size"],
-        _say_progress if machine_readable else lambda progress: note(progress_line(progress)),
+        _say_progress if _machine_readable() else lambda progress: note(progress_line(progress)),
         note,
     )
 
@@ -270,6 +259,11 @@ def _users(runner: Any, user_class: type[StreamUser]) -> list[StreamUser]:
     """The running users of a class, by number."""
     users = [greenlet.args[0] for greenlet in runner.user_greenlets if greenlet.args]
     return sorted((u for u in users if type(u) is user_class), key=lambda user: user.number)
+
+
+def _machine_readable() -> bool:
+    """Whether `streamproof load` reads what this process prints, instead of people."""
+    return os.environ.get(PROGRESS_VARIABLE) == "json"
 
 
 def _say_progress(progress: Progress) -> None:
@@ -348,18 +342,13 @@ def _judge(run: Run) -> None:
     load = conductor.result
     duration_s = (datetime.datetime.now(datetime.UTC) - run.began).total_seconds()
     names = [plan.scenario for _, plan in run.plans]
-    run.results = Results(
-        machine.run_info(
-            run.run_id,
-            _command(run, names),
-            run.began,
-            duration_s,
-            dict(run.target.summary()),
-        ),
-        load=load,
-    )
+    target = dict(run.target.summary())
+    info = runs.run_info(run.run_id, _command(run, names), run.began, duration_s, target)
+    run.results = Results(info, load=load)
     if load.scenarios:
-        run.results.write(run.folder / "results.json")
+        run.results.write(run.folder / RESULTS_NAME)
+        if run.environment.parsed_options.streamproof_out is None:
+            runs.point_latest(run.folder)
     run.code = load.exit_code
     if conductor.failure is not None:
         raise conductor.failure
@@ -370,16 +359,16 @@ def _judge(run: Run) -> None:
 def _command(run: Run, names: list[str]) -> list[str]:
     """What repeats this run, without secrets."""
     _, plan = run.plans[0]
-    words = ["streamproof", "load", *names, "--target", run.target.name]
+    words = ["load", *names, "--target", run.target.name]
     return [*words, "--size", run.settings["load.size"], "--seed", str(plan.seed)]
 
 
 def _tell(run: Run) -> None:
     """In `quit`, after Locust's own tables: the verdict is the last thing that is read."""
-    if run.results is None or run.results.load is None:
+    if run.results is None or run.results.load is None or _machine_readable():
         return
     for line in closing_lines(run.results.load):
         say(line)
     if run.results.load.scenarios:
-        say(f"results: {run.folder / 'results.json'}")
+        say(f"results: {run.folder / RESULTS_NAME}; as a page: streamproof report {run.folder}")
     sys.stdout.flush()

@@ -58,7 +58,7 @@ def _scenario_lines(scenario: ScenarioResult) -> Iterator[str]:
         f"+ indeterminate {counts['indeterminate']}; lost {counts['lost']}, "
         f"repeated {counts['repeated']}, wrong {counts['wrong']}"
     )
-    curves = {curve.name: curve for curve in scenario.curves}
+    curves = {curve.name: curve for curve in (*scenario.curves, *scenario.beside)}
     for name, meaning in (
         ("corrected", "from the plan"),
         ("uncorrected", "as a closed loop would say"),

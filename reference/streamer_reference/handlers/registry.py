@@ -19,7 +19,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from streamer_reference.handlers.job import JSON, Job
-from streamer_reference.protocol.errors import CODE_PATTERN, ERROR_CODES, ErrorCode, FieldError
+from streamer_reference.protocol.errors import (
+    CODE_PATTERN,
+    ERROR_CODES,
+    ErrorCode,
+    FieldError,
+    HandlerError,
+)
 from streamer_reference.protocol.limits import ACTION_PATTERN
 
 ENTRY_POINT_GROUP = "streamer_reference.handlers"
@@ -45,6 +51,10 @@ class RegistrationError(ValueError):
 
 class DuplicateHandlerError(RegistrationError):
     """A second handler for an action, or one for an action of the router's own (ROUTE-5)."""
+
+
+class UnregisteredCodeError(Exception):
+    """A handler raised a code that nobody registered; a client is told of a failure, no more."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,8 +167,11 @@ class Registry:
         self.middlewares += other.middlewares
 
     def bind(self, handler: Handler, call_sync: CallSync = asyncio.to_thread) -> Next:
-        """The handler behind the middleware; `call_sync` runs a sync one off the event loop."""
-        is_async = handler.is_async()
+        """The handler behind the middleware; `call_sync` runs a sync one off the event loop.
+
+        Awaiting it raises what the handler raises, and `UnregisteredCodeError` (ERR-1).
+        """
+        is_async, codes = handler.is_async(), self.error_codes
 
         async def run(job: Job) -> JSON:
             return await handler.run(job) if is_async else await call_sync(handler.run, job)
@@ -166,7 +179,19 @@ class Registry:
         bound: Next = run
         for middleware in reversed(self.middlewares):
             bound = _around(middleware, bound)
-        return bound
+
+        async def checked(job: Job) -> JSON:
+            try:
+                return await bound(job)
+            except HandlerError as error:
+                if error.code not in codes:
+                    raise UnregisteredCodeError(f"{handler.action!r}: {error.code}") from error
+                error.retryable = error.retryable or codes[error.code].retryable
+                if error.message == error.code:  # raised without a message
+                    error.message = codes[error.code].meaning
+                raise
+
+        return checked
 
     def load_file(self, path: Path) -> LoadFailure | None:
         """Include the `registry` of a Python file; what is wrong is returned, not raised."""

@@ -41,3 +41,12 @@ async def test_ping_answers_pong_and_is_short():
     """Clients keep an idle connection open with it."""
     assert await _run("ping", Bench().job()) == {"pong": True}
     assert not default_registry().get("ping").is_queued()
+
+
+def test_a_short_request_has_no_progress():
+    """SYNC-1: it has one answer, so updates of a handler that serves both kinds are dropped."""
+    bench = Bench()
+    job = bench.job(updates=None)
+    job.progress(50, "half")
+    job.set_metadata("k", 1)
+    assert bench.events == []

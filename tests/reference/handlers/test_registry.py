@@ -15,11 +15,13 @@ from streamer_reference.handlers.registry import (
     LoadFailure,
     RegistrationError,
     Registry,
+    UnregisteredCodeError,
 )
-from streamer_reference.protocol.errors import ErrorCode
+from streamer_reference.protocol.errors import ErrorCode, HandlerError
 from support.fake_job import Bench
 
 OUT_OF_STOCK = ErrorCode("OUT_OF_STOCK", "Nothing is left.", retryable=False, definite=True)
+BUSY = ErrorCode("WAREHOUSE_BUSY", "Ask again.", retryable=True, definite=True)
 GOOD_FILE = """
 from streamer_reference.handlers import Registry
 
@@ -93,6 +95,23 @@ def test_a_handlers_own_codes_join_the_registry_and_mean_one_thing():
     with pytest.raises(RegistrationError, match="OUT_OF_STOCK"):
         registry.handler("sell", error_codes=(other,))(_nothing)
     assert registry.get("sell") is None
+
+
+async def test_a_code_that_nobody_registered_is_a_failure_like_any_other():
+    """ERR-1: a client never sees a code that the registry does not explain."""
+    registry = Registry()
+
+    async def buy(job: Any) -> None:
+        raise HandlerError(job.payload["code"])
+
+    registry.handler("buy", error_codes=(OUT_OF_STOCK, BUSY))(buy)
+    run, bench = registry.bind(registry.get("buy")), Bench()
+    with pytest.raises(UnregisteredCodeError, match="MADE_UP"):
+        await run(bench.job({"code": "MADE_UP"}))
+    for code in (OUT_OF_STOCK, BUSY):
+        with pytest.raises(HandlerError) as caught:
+            await run(bench.job({"code": code.code}))
+        assert caught.value.retryable is code.retryable
 
 
 @pytest.mark.parametrize(

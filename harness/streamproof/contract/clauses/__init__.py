@@ -1,0 +1,1 @@
+"""The clauses, a module per subject; importing a module registers its clauses."""

@@ -1,0 +1,102 @@
+"""The first words with a target: is it there, does it talk, has it the probe pack.
+
+What is found wrong here is blamed on the words or the connection (exit 2), not on the target: a
+target that answers, however wrongly, is judged by the clauses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+from websockets.asyncio.client import ClientConnection
+
+from streamproof.contract.context import Context, Refused
+from streamproof.contract.failures import Broken
+from streamproof.contract.session import KEPT_BYTES_MAX, Session
+from streamproof.errors import TargetUnreachableError
+from streamproof.targets import Capability
+
+FIRST_WORDS_S = 8.0
+ABSENT_CODES = frozenset({"INVALID_ACTION", "FORBIDDEN"})
+
+
+async def discover(ctx: Context) -> frozenset[Capability]:
+    """What the target can do; `TargetUnreachableError` when nothing is to be judged."""
+    target = ctx.target
+    if target.tokens is None:
+        await _answers_at_all(ctx)
+        return target.capabilities
+    session = await _open(ctx)
+    texts = ['{"id":"sp-smoke-1","action":"echo","payload":{}}', "{"]
+    probe_id = ctx.new_id()
+    texts.append(json.dumps({"id": probe_id, "action": "probe.whoami"}))
+    for text in texts:
+        await session.send_text(text)
+    await _spoken(session, 1)
+    found = set(target.capabilities)
+    if Capability.PROBE not in found:
+        try:
+            item = await session.answer(probe_id, FIRST_WORDS_S)
+            absent = item.reading.code in ABSENT_CODES
+        except Broken:
+            absent = False  # it answers wrongly or not at all: the clauses say so
+        if not absent:
+            found.add(Capability.PROBE)
+    await session.close()
+    return frozenset(found)
+
+
+async def _spoken(session: Session, count: int) -> None:
+    try:
+        await session.wait(lambda _: len(session.received) >= count, "any message", FIRST_WORDS_S)
+    except Broken as error:
+        if session.flooded:
+            raise TargetUnreachableError(
+                f"the target sent over {KEPT_BYTES_MAX:,} bytes before its first answer",
+                "is this the right address?",
+            ) from error
+        raise TargetUnreachableError(
+            f"the target opens and says nothing: {error.seen}",
+            "is this the right address and stage?",
+        ) from error
+
+
+async def _open(ctx: Context) -> Session:
+    """A connection with the good token, by whichever carrier is taken."""
+    identity = ctx.identity() if ctx.target.mint is ctx.target.tokens else None
+    token = ctx.token(identity)
+    statuses = []
+    carriers: list[dict[str, Any]] = [{"query": token}, {"header": f"Bearer {token}"}]
+    for carrier in carriers:
+        opened = await _handshake(ctx, carrier)
+        if not isinstance(opened, Refused):
+            await opened.close()
+            return await ctx.connect(identity, token=token, **carrier)
+        statuses.append(opened.status)
+    hint = "check --token or --jwt-key, --issuer and --audience"
+    if statuses[0] not in (401, 403):
+        hint = "is this the right path and stage?"
+    raise TargetUnreachableError(
+        f"{ctx.target.url} refused a good token with status {statuses[0]}", hint
+    )
+
+
+async def _handshake(ctx: Context, carrier: dict[str, Any]) -> ClientConnection | Refused:
+    try:
+        async with asyncio.timeout(FIRST_WORDS_S * 2):
+            return await ctx.handshake(**carrier)
+    except (Broken, TimeoutError) as error:
+        seen = error.seen if isinstance(error, Broken) else "no answer to the handshake"
+        raise TargetUnreachableError(
+            f"no connection to {ctx.target.url}: {seen}",
+            "is it running, and is this its address?",
+        ) from error
+
+
+async def _answers_at_all(ctx: Context) -> None:
+    """Without a token only the refusal of nobody can be seen; the port must be there for it."""
+    opened = await _handshake(ctx, {})
+    if not isinstance(opened, Refused):
+        await opened.close()

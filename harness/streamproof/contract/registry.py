@@ -1,0 +1,187 @@
+"""The clauses as data: id, level, sentence, why, origin, what they need; and how to find them.
+
+A clause's id is its rule in CONTRACT.md (`AUTH-2`), or the rule and a word where a rule has more
+than one (`ASYNC-2/roles`). Naming the rule selects all of its clauses.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import enum
+import importlib
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING
+
+from streamproof.errors import UsageError
+from streamproof.results import Level
+from streamproof.targets.base import Capability
+
+if TYPE_CHECKING:
+    from streamproof.contract.context import Context
+
+CONTRACT_VERSION = 1
+CLAUSE_TIMEOUT_S = 40.0
+
+SECTIONS = {
+    1: "Connecting",
+    2: "Messages",
+    3: "Long requests",
+    4: "Broadcast and delivery",
+    5: "Limits",
+    6: "The platform",
+    7: "Operators",
+}
+_SECTION_OF = {
+    "AUTH": 1,
+    "CONN": 1,
+    "MSG": 2,
+    "ROUTE": 2,
+    "SYNC": 2,
+    "ERR": 2,
+    "ASYNC": 3,
+    "PROG": 3,
+    "RECOV": 3,
+    "OWN": 3,
+    "CANCEL": 3,
+    "BCAST": 4,
+    "SEND": 4,
+    "LIMIT": 5,
+    "GW": 6,
+    "OBS": 7,
+}
+_MODULES = (
+    "handshake",
+    "sessions",
+    "messages",
+    "routing",
+    "requests",
+    "progress",
+    "recovery",
+    "roles",
+    "broadcast",
+    "limits",
+    "platform",
+)
+
+
+class Group(enum.StrEnum):
+    """Clauses that are asked for together, by what a target must offer."""
+
+    CONNECTION = "connection"
+    REQUESTS = "requests"
+    STREAMER = "streamer"
+    RESILIENCE = "resilience"
+    OPS = "ops"
+    PLATFORM = "platform"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Clause:
+    """One promise and the coroutine that tries to break it."""
+
+    id: str
+    level: Level
+    group: Group
+    needs: frozenset[Capability]
+    sentence: str
+    why: str  # what goes wrong without it
+    origin: str  # who says so, with the evidence class
+    check: Callable[[Context], Awaitable[None]]
+    timeout_s: float
+    alone: bool  # harms its neighbours, so it runs after the others
+    messages: int  # about how many it sends, for the line before the run
+    since: int = 1  # the contract's version that brought it
+
+    @property
+    def rule(self) -> str:
+        """The rule of CONTRACT.md."""
+        return self.id.partition("/")[0]
+
+    @property
+    def section(self) -> int:
+        """The section of CONTRACT.md."""
+        return _SECTION_OF[self.rule.partition("-")[0]]
+
+
+Check = Callable[["Context"], Awaitable[None]]
+_REGISTRY: dict[str, Clause] = {}
+
+
+def clause(
+    id: str,  # noqa: A002 - it is the clause's id wherever it is printed
+    *,
+    group: Group,
+    sentence: str,
+    why: str,
+    origin: str,
+    needs: Sequence[Capability] = (Capability.TOKEN,),
+    level: Level = Level.MUST,
+    timeout_s: float = CLAUSE_TIMEOUT_S,
+    alone: bool = False,
+    messages: int = 10,
+) -> Callable[[Check], Check]:
+    """Register the coroutine below as a clause; a second one of the same id is refused."""
+
+    def register(check: Check) -> Check:
+        if id in _REGISTRY:
+            raise ValueError(f"two clauses are called {id}")
+        entry = Clause(
+            id=id,
+            level=level,
+            group=group,
+            needs=frozenset({Capability.WIRE, *needs}),
+            sentence=sentence,
+            why=why,
+            origin=origin,
+            check=check,
+            timeout_s=timeout_s,
+            alone=alone,
+            messages=messages,
+        )
+        entry.section  # noqa: B018 - an id of an unknown family fails here, at import
+        _REGISTRY[id] = entry
+        return check
+
+    return register
+
+
+def all_clauses() -> tuple[Clause, ...]:
+    """Every clause, in the contract's order."""
+    for module in _MODULES:
+        importlib.import_module(f"streamproof.contract.clauses.{module}")
+    families = list(_SECTION_OF)
+
+    def place(item: Clause) -> tuple[int, int, int, str]:
+        family, _, number = item.rule.partition("-")
+        return item.section, families.index(family), int(number), item.id
+
+    return tuple(sorted(_REGISTRY.values(), key=place))
+
+
+def select(
+    names: Sequence[str] = (), groups: Sequence[str] = (), clauses: Sequence[Clause] | None = None
+) -> tuple[Clause, ...]:
+    """The clauses of these ids or rules, and of these groups; all when neither is given."""
+    every = all_clauses() if clauses is None else tuple(clauses)
+    for group in groups:
+        if group not in set(Group):
+            raise UsageError(f"no group is called {group!r}", f"groups: {', '.join(Group)}")
+    chosen = [item for item in every if not groups or item.group in groups]
+    if not names:
+        return tuple(chosen)
+    wanted = {name.upper() if "/" not in name else _canonical(name) for name in names}
+    known = {item.id for item in every} | {item.rule for item in every}
+    for name in sorted(wanted - known):
+        close = difflib.get_close_matches(name, sorted(known), n=3)
+        hint = f"did you mean {', '.join(close)}?" if close else "`contract --list` names them all"
+        raise UsageError(f"no clause is called {name!r}", hint)
+    chosen = [item for item in chosen if item.id in wanted or item.rule in wanted]
+    if not chosen:
+        raise UsageError("no clause is in both the names and the groups given")
+    return tuple(chosen)
+
+
+def _canonical(name: str) -> str:
+    rule, _, word = name.partition("/")
+    return f"{rule.upper()}/{word.lower()}"

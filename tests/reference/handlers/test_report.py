@@ -7,6 +7,8 @@ import csv
 import datetime
 import io
 import re
+import subprocess
+import sys
 import threading
 import zlib
 from typing import Any
@@ -263,3 +265,14 @@ async def test_the_ends_of_the_calendar_work(start_date):
     result, content, _ = await _generate(Bench(), format="pdf", include_charts=True, **dates)
     assert result["records"] == 31
     assert content.startswith(b"%PDF")
+
+
+def test_nobody_pays_for_libraries_that_only_a_report_needs():
+    """A worker is ready when its first request comes, not when matplotlib is."""
+    code = (
+        "import sys, streamer_reference.handlers\n"
+        "print(*sorted({'matplotlib', 'numpy', 'openpyxl'} & set(sys.modules)))"
+    )
+    command = [sys.executable, "-c", code]
+    ended = subprocess.run(command, capture_output=True, check=True, text=True, timeout=30)
+    assert ended.stdout.strip() == ""

@@ -8,6 +8,7 @@ decimal value, so a client's integers of 300 digits survive the round trip.
 from __future__ import annotations
 
 import json
+import math
 import re
 from decimal import Decimal
 from typing import Any
@@ -32,7 +33,13 @@ def _float(text: str) -> float:
     value = float(text)
     if len(text) <= 16 and "e" not in text and "E" not in text:
         return value  # at most 15 significant digits: the double gives the same text back
-    if value in (float("inf"), float("-inf")) or Decimal(repr(value)) != Decimal(text):
+    if (
+        value == 0
+    ):  # apart: a Decimal's own exponent is bounded, and 1e-99999999999999999999 is text
+        exact = not text.lower().partition("e")[0].strip("-0.")
+    else:
+        exact = math.isfinite(value) and Decimal(repr(value)) == Decimal(text)
+    if not exact:
         raise _NotInteroperableError("a number that no double holds")
     return value
 

@@ -79,7 +79,7 @@ class Settings:
                 key_id: Path(path).read_text(encoding="ascii")
                 for key_id, path in json.loads(self.token_keys).items()
             }
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, AttributeError, TypeError) as error:
             raise SettingsError(f"the token keys cannot be read: {error}") from None
         return TokenRules(keys, self.token_issuer or None, self.token_audience or None)
 

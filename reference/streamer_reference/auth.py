@@ -122,8 +122,6 @@ def _date(claims: Mapping[str, Any], name: str, *, required: bool = False) -> fl
         return 0.0
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TokenError(f"{name} is no number")
-    if (
-        not 0 <= value < DATE_MAX_S
-    ):  # false for NaN too; an integer of 400 digits is compared exactly
+    if not 0 <= value < DATE_MAX_S:  # false for NaN; exact for 400 digits
         raise TokenError(f"{name} is no date")
     return float(value)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import dataclasses
 import datetime
 import hashlib
 import json
@@ -12,7 +11,7 @@ import threading
 
 from streamer_reference.handlers.job import JSON, Job
 from streamer_reference.handlers.registry import ALWAYS_QUEUED_S, Registry
-from streamer_reference.handlers.report_data import Order, Report, bad_order, summarise
+from streamer_reference.handlers.report_data import Advance, Order, Report, bad_order, summarise
 from streamer_reference.handlers.report_pdf import write_pdf
 from streamer_reference.handlers.report_tables import write_csv, write_xlsx
 from streamer_reference.protocol.errors import HandlerError
@@ -74,27 +73,21 @@ def _make(
     job: Job, order: Order, generated_at: datetime.datetime, stop: threading.Event
 ) -> tuple[Report, bytes]:
     """The part that burns the processor: runs in the writer's thread, never on the event loop."""
-    reading = _Span(job, stop, 0.0, _SUMMARISED, "Reading sales")
+    reading = _part(job, stop, 0.0, _SUMMARISED, "Reading sales")
     report = summarise(order, generated_at, reading)
-    writing = _Span(job, stop, _SUMMARISED, _WRITTEN, f"Writing {order.format}")
+    writing = _part(job, stop, _SUMMARISED, _WRITTEN, f"Writing {order.format}")
     return report, _WRITERS[order.format](report, writing)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Span:
+def _part(job: Job, stop: threading.Event, low: float, high: float, message: str) -> Advance:
     """The `advance` of one part of the work: reports its share, and stops it when nobody waits."""
 
-    job: Job
-    stop: threading.Event
-    low: float
-    high: float
-    message: str
-
-    def __call__(self, fraction: float) -> None:
-        if self.stop.is_set():
+    def advance(fraction: float) -> None:
+        if stop.is_set():
             raise _StoppedError
-        percentage = self.low + fraction * (self.high - self.low)
-        self.job.progress(round(percentage, 1), self.message)
+        job.progress(round(low + fraction * (high - low), 1), message)
+
+    return advance
 
 
 def _key(job: Job, order: Order) -> str:

@@ -1,0 +1,43 @@
+"""What AWS supplies, emulated on loopback: API Gateway WebSocket, Lambda, DynamoDB Streams' mapping.
+
+`Gateway(description)` hosts functions that a `Description` names; nothing here knows the reference.
+"""
+
+from streamproof.gateway.clock import Clock, ManualClock, SystemClock
+from streamproof.gateway.description import (
+    Api,
+    ChangeRecord,
+    Context,
+    Credentials,
+    Description,
+    EventSourceMapping,
+    Function,
+    Limits,
+    Run,
+    Schedule,
+    StreamSource,
+)
+from streamproof.gateway.errors import FunctionError, ThrottledError
+from streamproof.gateway.metrics import MetricCounters
+from streamproof.gateway.server import Gateway
+
+__all__ = [
+    "Api",
+    "ChangeRecord",
+    "Clock",
+    "Context",
+    "Credentials",
+    "Description",
+    "EventSourceMapping",
+    "Function",
+    "FunctionError",
+    "Gateway",
+    "Limits",
+    "ManualClock",
+    "MetricCounters",
+    "Run",
+    "Schedule",
+    "StreamSource",
+    "SystemClock",
+    "ThrottledError",
+]

@@ -1,0 +1,149 @@
+"""Time as an argument: what the gateway asks for the hour, and for being called later.
+
+A test gives a `ManualClock` and moves it ten minutes or two hours; nothing in the gateway reads
+the machine's time in another way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Protocol, Self
+
+
+class Timer(Protocol):
+    """A call that is due later."""
+
+    def cancel(self) -> None:
+        """Forget the call; harmless when it was made already."""
+        ...
+
+
+class Clock(Protocol):
+    """The gateway's only source of time."""
+
+    def time_s(self) -> float:
+        """Seconds since the Unix epoch."""
+        ...
+
+    def monotonic_s(self) -> float:
+        """Seconds on a clock that never goes back."""
+        ...
+
+    def call_later(self, delay_s: float, callback: Callable[[], None]) -> Timer:
+        """Call back on the running loop once `delay_s` have passed."""
+        ...
+
+
+class SystemClock:
+    """The machine's clocks and the running loop's timers."""
+
+    def time_s(self) -> float:
+        """Seconds since the Unix epoch."""
+        return time.time()
+
+    def monotonic_s(self) -> float:
+        """Seconds on a clock that never goes back."""
+        return time.monotonic()
+
+    def call_later(self, delay_s: float, callback: Callable[[], None]) -> Timer:
+        """Call back on the running loop once `delay_s` have passed."""
+        return asyncio.get_running_loop().call_later(delay_s, callback)
+
+
+class _ManualTimer:
+    def __init__(self, callback: Callable[[], None]) -> None:
+        self.callback: Callable[[], None] | None = callback
+
+    def cancel(self) -> None:
+        self.callback = None
+
+
+class ManualClock:
+    """A clock that stands still until `advance` moves it, making the calls that become due."""
+
+    def __init__(self, time_s: float = 1_700_000_000.0) -> None:
+        """Start at `time_s` seconds since the epoch."""
+        self._time_s = time_s
+        self._monotonic_s = 0.0
+        self._due: list[tuple[float, int, _ManualTimer]] = []
+        self._order = itertools.count()
+
+    def time_s(self) -> float:
+        """Seconds since the Unix epoch, as far as the clock was moved."""
+        return self._time_s + self._monotonic_s
+
+    def monotonic_s(self) -> float:
+        """Seconds that the clock was moved so far."""
+        return self._monotonic_s
+
+    def call_later(self, delay_s: float, callback: Callable[[], None]) -> Timer:
+        """Call back from within the `advance` that reaches `delay_s` from now."""
+        timer = _ManualTimer(callback)
+        due_s = self._monotonic_s + max(0.0, delay_s)
+        heapq.heappush(self._due, (due_s, next(self._order), timer))
+        return timer
+
+    def timers(self) -> int:
+        """How many calls are waiting for the clock."""
+        return sum(1 for _, _, timer in self._due if timer.callback is not None)
+
+    def advance(self, seconds: float) -> None:
+        """Move the clock, making each call at the moment it is due."""
+        end_s = self._monotonic_s + seconds
+        while self._due and self._due[0][0] <= end_s:
+            self._monotonic_s, _, timer = heapq.heappop(self._due)
+            callback, timer.callback = timer.callback, None
+            if callback is not None:
+                callback()
+        self._monotonic_s = end_s
+
+
+async def sleep(clock: Clock, delay_s: float) -> None:
+    """Wait until `clock` has moved by `delay_s`."""
+    future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    timer = clock.call_later(delay_s, lambda: future.done() or future.set_result(None))
+    try:
+        await future
+    finally:
+        timer.cancel()
+
+
+class deadline:  # noqa: N801, read as a statement, like asyncio.timeout
+    """`async with deadline(clock, seconds)`: what runs longer is cancelled with `TimeoutError`.
+
+    The same as `asyncio.timeout`, but on a clock that a test can move.
+    """
+
+    def __init__(self, clock: Clock, seconds: float) -> None:
+        """Count from the moment the block is entered."""
+        self._clock = clock
+        self._seconds = seconds
+        self.expired = False
+
+    async def __aenter__(self) -> Self:
+        task = asyncio.current_task()
+        assert task is not None, "a deadline needs a task to cancel"
+        self._task = task
+        self._cancelling = task.cancelling()
+        self._timer = self._clock.call_later(self._seconds, self._expire)
+        return self
+
+    def _expire(self) -> None:
+        self.expired = True
+        self._task.cancel()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._timer.cancel()
+        if self.expired and self._task.uncancel() <= self._cancelling and kind is not None:
+            if issubclass(kind, asyncio.CancelledError):
+                raise TimeoutError from error

@@ -1,0 +1,250 @@
+"""What a gateway hosts, as data: an API, functions, schedules, stream mappings, limits.
+
+The reference is described in these words, and so is any team's own system.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from streamproof.errors import UsageError
+
+Run = Callable[[dict[str, Any]], Awaitable[Any]]
+"""An asynchronous function in the process: an event in, an answer out, both JSON values."""
+
+MESSAGE_BYTES_MAX = 131_072  # PostToConnection Data, botocore's model; quota of WebSocket APIs
+FRAME_BYTES_MAX = 32_768  # quota of WebSocket APIs
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Context:
+    """What a synchronous handler gets beside the event, shaped like Lambda's own context."""
+
+    function_name: str
+    aws_request_id: str
+    invoked_function_arn: str
+    deadline_s: float
+    monotonic_s: Callable[[], float]
+    function_version: str = "$LATEST"
+    memory_limit_in_mb: str = "512"
+    log_group_name: str = ""
+    log_stream_name: str = ""
+    identity: None = None
+    client_context: None = None
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Milliseconds until the function's time limit, never below 0."""
+        return max(0, int((self.deadline_s - self.monotonic_s()) * 1000))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Function:
+    """One Lambda function: `run` awaited in the process, `handler` in a thread, or `command` a process.
+
+    A process speaks the Lambda Runtime API; each holds one invocation at a time, at most
+    `environments_max` exist, `warm` are kept started. A synchronous invocation that finds all of
+    them busy is throttled, an asynchronous one waits. `on_failure` names the function that gets
+    the failure document of an asynchronous invocation after `retries_async` retries.
+    `environment` is added to a process's variables and means nothing in this process.
+    """
+
+    name: str
+    run: Run | None = None
+    handler: Callable[[dict[str, Any], Context], Any] | None = None
+    command: tuple[str, ...] | None = None
+    environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    timeout_s: float = 29.0
+    environments_max: int = 1
+    warm: int = 0
+    on_failure: str | None = None
+    retries_async: int = 0
+    memory_mb: int = 512
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Schedule:
+    """A function that is invoked asynchronously every `every_s` seconds, first after as long."""
+
+    function: str
+    every_s: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ChangeRecord:
+    """One change of an item, in DynamoDB JSON; `sequence` only ever grows in one source."""
+
+    sequence: int
+    event_name: str  # INSERT, MODIFY or REMOVE
+    keys: dict[str, Any]
+    new_image: dict[str, Any] | None
+    old_image: dict[str, Any] | None
+    created_at_s: float
+
+
+class StreamSource(Protocol):
+    """Where changes come from; both calls are made on the loop and must not block."""
+
+    def read(self, after: int, limit: int) -> list[ChangeRecord]:
+        """Return at most `limit` records after the sequence number `after`, in order."""
+        ...
+
+    def latest(self) -> int:
+        """Return the sequence number of the newest record, 0 when there is none."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class EventSourceMapping:
+    """A stream whose records are handed to a function in batches, as Lambda does with DynamoDB's.
+
+    -1 stands for no limit, as in Lambda. `lanes` is shards times parallelization factor.
+    `on_failure` gets the document that Lambda would send to the failure destination, with the
+    records under `payload` as it does for S3. Bounds and defaults: AWS's.
+    """
+
+    function: str
+    source: StreamSource
+    batch_size: int = 100
+    batching_window_s: float = 0.0
+    lanes: int = 4
+    filters: tuple[dict[str, Any], ...] = ()
+    retries_max: int = -1
+    record_age_max_s: float = -1
+    bisect: bool = False
+    report_item_failures: bool = True
+    on_failure: Callable[[dict[str, Any]], None] | None = None
+    poll_s: float = 0.05
+    starting_position: str = "LATEST"  # or TRIM_HORIZON
+    stream_view_type: str = "NEW_AND_OLD_IMAGES"
+    table: str = "requests"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Api:
+    """One WebSocket API: route keys and the functions behind them.
+
+    A route in `two_way` has a route response: its function's body goes back to the client.
+    `authorizer` names a REQUEST authorizer for $connect; each of `identity_sources`, written as
+    `route.request.header.NAME` or `route.request.querystring.NAME`, must be there, or it is 401.
+    """
+
+    routes: Mapping[str, str]
+    stage: str = "dev"
+    api_id: str = "streamprf0"
+    region: str = "us-east-1"
+    account: str = "000000000000"
+    route_selection_expression: str = "$request.body.action"
+    two_way: frozenset[str] = frozenset()
+    authorizer: str | None = None
+    identity_sources: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Credentials:
+    """The one key pair that may sign requests to `@connections` and for objects."""
+
+    access_key_id: str
+    secret_access_key: str
+    session_token: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Limits:
+    """API Gateway's limits; a rate of None is off. Sources: quotas of WebSocket APIs."""
+
+    message_bytes: int = MESSAGE_BYTES_MAX
+    frame_bytes: int = FRAME_BYTES_MAX
+    idle_s: float = 600.0
+    lifetime_s: float = 7200.0
+    integration_timeout_s: float = 29.0
+    send_buffer_bytes: int = 1 << 20  # beyond the kernel's own
+    connects_per_s: float | None = None  # AWS: 500 per account and region
+    stage_rate: float | None = None  # messages per second; Streamer deploys 1000
+    stage_burst: int = 2000
+    management_rate: float | None = None  # calls of @connections per second; AWS: 10,000
+    management_burst: int = 5000
+    connections_max: int = 20_000
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Description:
+    """Everything a gateway is told before it starts."""
+
+    api: Api
+    functions: tuple[Function, ...]
+    credentials: Credentials
+    schedules: tuple[Schedule, ...] = ()
+    mappings: tuple[EventSourceMapping, ...] = ()
+    limits: Limits = dataclasses.field(default_factory=Limits)
+    objects: Path | None = None
+    raw_echo: bool = False
+    verbose: bool = False
+
+    def check(self) -> None:
+        """Raise `UsageError` for a description that cannot be hosted."""
+        names = [function.name for function in self.functions]
+        for name in {name for name in names if names.count(name) > 1}:
+            raise UsageError(f"function {name!r} is described twice", "give each its own name")
+        for function in self.functions:
+            _check_function(function)
+        used = [
+            *self.api.routes.values(),
+            *(schedule.function for schedule in self.schedules),
+            *(mapping.function for mapping in self.mappings),
+            *(function.on_failure for function in self.functions if function.on_failure),
+            *([self.api.authorizer] if self.api.authorizer else []),
+        ]
+        for name in used:
+            if name not in names:
+                raise UsageError(
+                    f"function {name!r} is used but not described",
+                    f"described are: {', '.join(sorted(names)) or 'none'}",
+                )
+        if re.fullmatch(r"[A-Za-z0-9_-]{1,128}", self.api.stage) is None:
+            raise UsageError(f"stage {self.api.stage!r} is no name", "use letters, digits, - and _")
+        for key in self.api.routes:
+            if key.startswith("$") and key not in ("$connect", "$disconnect", "$default"):
+                raise UsageError(f"route key {key!r} starts with $", "AWS keeps those for itself")
+        for mapping in self.mappings:
+            _check_mapping(mapping)
+
+
+def _check_function(function: Function) -> None:
+    ways = [function.run, function.handler, function.command]
+    if sum(way is not None for way in ways) != 1:
+        raise UsageError(
+            f"function {function.name!r} needs exactly one of run, handler, command",
+            "say how it is called",
+        )
+    if not 0 < function.timeout_s <= 900:
+        raise UsageError(
+            f"function {function.name!r} has timeout_s {function.timeout_s}", "1 to 900"
+        )
+    if not 0 <= function.warm <= function.environments_max:
+        raise UsageError(
+            f"function {function.name!r} keeps {function.warm} environments warm",
+            f"0 to environments_max, which is {function.environments_max}",
+        )
+
+
+def _check_mapping(mapping: EventSourceMapping) -> None:
+    bounds = {
+        "batch_size": (1, 10_000),
+        "batching_window_s": (0, 300),
+        "lanes": (1, 100),
+        "retries_max": (-1, 10_000),
+    }
+    for field, (low, high) in bounds.items():
+        if not low <= getattr(mapping, field) <= high:
+            raise UsageError(
+                f"{field} of the mapping to {mapping.function!r} is {getattr(mapping, field)}",
+                f"{low} to {high}",
+            )
+    if mapping.starting_position not in ("LATEST", "TRIM_HORIZON"):
+        raise UsageError(
+            f"starting position {mapping.starting_position!r}", "LATEST or TRIM_HORIZON"
+        )

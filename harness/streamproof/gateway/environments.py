@@ -1,0 +1,363 @@
+"""Execution environments: a function's processes, one invocation at a time in each.
+
+The life of an environment: starting -> idle -> busy -> answered -> idle, and gone from anywhere. It
+is idle once its process asks for the next event, not when it has answered the last one. An
+environment that dies takes its invocation with it, at once; a function whose processes die before
+they are ready is started again with growing pauses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import dataclasses
+import enum
+import json
+import logging
+import os
+import secrets
+import sys
+from typing import Any
+
+from streamproof.gateway.clock import Clock, Timer
+from streamproof.gateway.description import Description, Function
+from streamproof.gateway.errors import FunctionError, ThrottledError
+from streamproof.gateway.identifiers import new_trace_id
+from streamproof.gateway.metrics import MetricCounters
+from streamproof.gateway.processes import how_it_ended, kill, read_lines, start_process
+from streamproof.gateway.runtime_api import Reply, RuntimeProtocol
+from streamproof.gateway.tasks import Tasks
+
+RESTART_S = 0.1  # the first pause after a start that failed, doubling
+RESTART_S_MAX = 5.0
+_LOG = logging.getLogger("streamproof.gateway")
+
+
+class State(enum.Enum):
+    """Where an environment is in its life."""
+
+    STARTING = "starting"
+    IDLE = "idle"
+    BUSY = "busy"
+    ANSWERED = "answered"
+    GONE = "gone"
+
+
+@dataclasses.dataclass(slots=True)
+class Invocation:
+    """An event on its way through an environment; its future is the answer."""
+
+    request_id: str
+    payload: bytes
+    future: asyncio.Future[Any]
+
+    def end(self, answer: Any) -> None:
+        """The function answered."""
+        if not self.future.done():
+            self.future.set_result(answer)
+
+    def fail(self, error: Exception) -> None:
+        """The function did not."""
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
+class Environment:
+    """One process and its Runtime API listener."""
+
+    def __init__(self, pool: EnvironmentPool, function: Function) -> None:
+        """Belong to `pool`; `run` brings it to life."""
+        self.state = State.STARTING
+        self._pool = pool
+        self._function = function
+        self._process: asyncio.subprocess.Process | None = None
+        self._reply: Reply | None = None
+        self._current: Invocation | None = None
+        self._timer: Timer | None = None
+        self._init_error: FunctionError | None = None
+        self._killed = False
+        self.log_stream = f"[$LATEST]{secrets.token_hex(16)}"
+
+    @property
+    def process_id(self) -> int | None:
+        """The process's id once there is one."""
+        return self._process.pid if self._process is not None else None
+
+    async def run(self) -> None:
+        """Start the process and stay until it has ended."""
+        how = "cancelled"
+        server: asyncio.Server | None = None
+        try:
+            server = await asyncio.get_running_loop().create_server(
+                lambda: RuntimeProtocol(self), "127.0.0.1", 0
+            )
+            port = server.sockets[0].getsockname()[1]
+            assert self._function.command is not None, "only such functions have environments"
+            self._process = await start_process(
+                self._function.command, self._pool.variables(self.log_stream, port)
+            )
+            if self._killed:
+                kill(self._process)
+            how = await self._live(self._process)
+        except OSError as error:
+            how = error.strerror or str(error)
+            self._init_error = FunctionError("Runtime.InvalidEntrypoint", how)
+        finally:
+            if self._process is not None:
+                kill(self._process)
+            if server is not None:
+                server.close()
+            self._gone(how)
+
+    async def _live(self, process: asyncio.subprocess.Process) -> str:
+        assert process.stdout is not None, "started with pipes"
+        assert process.stderr is not None, "started with pipes"
+        output = [
+            asyncio.ensure_future(read_lines(stream, self._pool.take_line))
+            for stream in (process.stdout, process.stderr)
+        ]
+        try:
+            how = how_it_ended(await process.wait())
+            # What runs is told at once; a grandchild may hold the pipes open for longer.
+            self._gone(how)
+            await asyncio.wait(output, timeout=1.0)
+        finally:
+            for task in output:
+                task.cancel()
+        return how
+
+    def invoke(self, invocation: Invocation) -> None:
+        """Hand an event to the idle process."""
+        assert self.state is State.IDLE, f"an environment that is {self.state.value} is not invoked"
+        assert self._reply is not None, "idle means that a poll waits"
+        self.state = State.BUSY
+        self._current = invocation
+        self._timer = self._pool.clock.call_later(self._function.timeout_s, self._time_out)
+        reply, self._reply = self._reply, None
+        reply.send(invocation.payload, self._pool.headers(invocation))
+
+    def kill(self) -> None:
+        """End the process, whatever it does."""
+        self._killed = True
+        if self._process is not None:
+            kill(self._process)
+
+    def next_asked(self, reply: Reply) -> None:
+        """The process is free."""
+        if self.state is State.GONE:
+            return
+        self._reply = reply
+        self._end_current().fail(FunctionError("Runtime.Unknown", "no answer before the next poll"))
+        self.state = State.IDLE
+        self._pool.is_idle(self)
+
+    def answered(self, request_id: str, answer: Any) -> bool:
+        """The process answered."""
+        if self._current is None or self._current.request_id != request_id:
+            return False
+        self._end_current().end(answer)
+        self.state = State.ANSWERED
+        return True
+
+    def failed(self, request_id: str, error: dict[str, Any]) -> bool:
+        """The process raised."""
+        if self._current is None or self._current.request_id != request_id:
+            return False
+        self._end_current().fail(_as_error(error))
+        self.state = State.ANSWERED
+        return True
+
+    def init_failed(self, error: dict[str, Any]) -> None:
+        """The process could not load its function; it will end."""
+        self._init_error = _as_error(error)
+
+    def _end_current(self) -> Invocation:
+        invocation, self._current = self._current, None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        return invocation or _nobody()
+
+    def _time_out(self) -> None:
+        invocation = self._end_current()
+        limit_s = self._function.timeout_s
+        invocation.fail(FunctionError.timed_out(invocation.request_id, limit_s))
+        self.kill()
+
+    def _gone(self, how: str) -> None:
+        if self.state is State.GONE:
+            return
+        was_ready = self.state is not State.STARTING
+        self.state = State.GONE
+        invocation = self._end_current()
+        invocation.fail(FunctionError.exited(invocation.request_id, how))
+        error = self._init_error or FunctionError.exited("", how)
+        self._pool.is_gone(self, error if not was_ready else None)
+
+
+def _nobody() -> Invocation:
+    """Nobody waits: stands for no invocation, so that its end needs no condition."""
+    future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    future.cancel()
+    return Invocation("", b"", future)
+
+
+def _as_error(error: dict[str, Any]) -> FunctionError:
+    trace = error.get("stackTrace")
+    return FunctionError(
+        str(error.get("errorType", "Unknown"))[:256],
+        str(error.get("errorMessage", ""))[:4096],
+        tuple(str(line) for line in trace[:100]) if isinstance(trace, list) else (),
+    )
+
+
+class EnvironmentPool:
+    """The environments of one function: started when all are busy, reused when free."""
+
+    def __init__(
+        self, function: Function, description: Description, clock: Clock, metrics: MetricCounters
+    ) -> None:
+        """At most `environments_max` at a time."""
+        self.clock = clock
+        self._function = function
+        self._description = description
+        self._metrics = metrics
+        self._environments: set[Environment] = set()
+        self._idle: list[Environment] = []
+        self._waiting: collections.deque[Invocation] = collections.deque()
+        self._tasks = Tasks()
+        self._failures = 0
+        self._pause: Timer | None = None
+        self._closed = False
+
+    def start(self) -> None:
+        """Start what is kept warm; does not wait for it."""
+        self._grow()
+
+    def close(self) -> None:
+        """Start nothing more, and throttle what waits."""
+        self._closed = True
+        if self._pause is not None:
+            self._pause.cancel()
+        while self._waiting:
+            self._waiting.popleft().fail(ThrottledError("ConcurrentInvocationLimitExceeded"))
+
+    async def stop(self) -> None:
+        """End every process."""
+        self.close()
+        for environment in list(self._environments):
+            environment.kill()
+        await self._tasks.finish(5.0)
+        await self._tasks.cancel()
+
+    def process_ids(self) -> list[int]:
+        """Return the ids of the processes that run."""
+        ids = [environment.process_id for environment in self._environments]
+        return sorted(process_id for process_id in ids if process_id is not None)
+
+    async def invoke(self, event: Any, request_id: str, *, wait: bool) -> Any:
+        """Run one event; without `wait`, `ThrottledError` when every environment is busy."""
+        payload = json.dumps(event, separators=(",", ":")).encode()
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        invocation = Invocation(request_id, payload, future)
+        if self._idle:
+            self._idle.pop().invoke(invocation)
+        elif self._closed or not (wait or self._has_room() or self._is_soon_free()):
+            raise ThrottledError("ReservedFunctionConcurrentInvocationLimitExceeded")
+        else:
+            self._waiting.append(invocation)
+            self._grow()
+        return await future
+
+    def is_idle(self, environment: Environment) -> None:
+        """An environment asks for work."""
+        self._failures = 0
+        while self._waiting:
+            invocation = self._waiting.popleft()
+            if not invocation.future.done():  # nobody waits for it any more
+                environment.invoke(invocation)
+                return
+        self._idle.append(environment)
+
+    def is_gone(self, environment: Environment, start_error: FunctionError | None) -> None:
+        """An environment ended; `start_error` says why when it never became ready."""
+        self._environments.discard(environment)
+        if environment in self._idle:
+            self._idle.remove(environment)
+        if self._closed:
+            return
+        if start_error is None:
+            self._grow()
+            return
+        _LOG.error("function %s did not start: %s", self._function.name, start_error)
+        if self._waiting:
+            self._waiting.popleft().fail(start_error)
+        pause_s = min(RESTART_S_MAX, RESTART_S * 2**self._failures)
+        self._failures = min(self._failures + 1, 10)
+        if self._pause is None:
+            self._pause = self.clock.call_later(pause_s, self._after_pause)
+
+    def variables(self, log_stream: str, port: int) -> dict[str, str]:
+        """Return the environment variables of a new process: ours, the function's, Lambda's."""
+        api, credentials = self._description.api, self._description.credentials
+        name = self._function.name
+        lambda_ = {
+            "AWS_ACCESS_KEY_ID": credentials.access_key_id,
+            "AWS_SECRET_ACCESS_KEY": credentials.secret_access_key,
+            "AWS_REGION": api.region,
+            "AWS_DEFAULT_REGION": api.region,
+            "AWS_EXECUTION_ENV": f"AWS_Lambda_python{sys.version_info[0]}.{sys.version_info[1]}",
+            "LAMBDA_TASK_ROOT": os.getcwd(),  # noqa: PTH109, a text is what a variable holds
+        }
+        if credentials.session_token:
+            lambda_["AWS_SESSION_TOKEN"] = credentials.session_token
+        own = {
+            "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{port}",
+            "AWS_LAMBDA_FUNCTION_NAME": name,
+            "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(self._function.memory_mb),
+            "AWS_LAMBDA_LOG_GROUP_NAME": f"/aws/lambda/{name}",
+            "AWS_LAMBDA_LOG_STREAM_NAME": log_stream,
+        }
+        return {**os.environ, **lambda_, **self._function.environment, **own}
+
+    def headers(self, invocation: Invocation) -> list[tuple[str, str]]:
+        """Return what the Runtime API says about an event."""
+        api, now_s = self._description.api, self.clock.time_s()
+        arn = f"arn:aws:lambda:{api.region}:{api.account}:function:{self._function.name}"
+        return [
+            ("Lambda-Runtime-Aws-Request-Id", invocation.request_id),
+            ("Lambda-Runtime-Deadline-Ms", str(int((now_s + self._function.timeout_s) * 1000))),
+            ("Lambda-Runtime-Invoked-Function-Arn", arn),
+            ("Lambda-Runtime-Trace-Id", f"{new_trace_id(now_s)};Sampled=0"),
+        ]
+
+    def take_line(self, line: str) -> None:
+        """Count a line's metrics, and show it to who asked for it."""
+        self._metrics.feed(line)
+        if self._description.verbose:
+            sys.stderr.write(f"{self._function.name}: {line}\n")
+
+    def _has_room(self) -> bool:
+        return len(self._environments) < self._function.environments_max
+
+    def _is_soon_free(self) -> bool:
+        return len(self._waiting) < self._count_coming()
+
+    def _count_coming(self) -> int:
+        coming = (State.STARTING, State.ANSWERED)
+        return sum(environment.state in coming for environment in self._environments)
+
+    def _after_pause(self) -> None:
+        self._pause = None
+        self._grow()
+
+    def _grow(self) -> None:
+        """Start what is missing: an environment for each that waits, and those kept warm."""
+        while not self._closed and self._pause is None and self._has_room():
+            is_short = len(self._environments) < self._function.warm
+            if not is_short and len(self._waiting) <= self._count_coming():
+                return
+            environment = Environment(self, self._function)
+            self._environments.add(environment)
+            self._tasks.start(environment.run())

@@ -1,0 +1,214 @@
+"""The function host: invokes described functions, wherever they live, as Lambda does.
+
+Synchronous invocations come back with an answer or an error; asynchronous ones are queued, tried
+again as described, and end in a failure document when they fail. A function that runs in this
+process is cancelled at its time limit; a handler's thread cannot be, and keeps its slot until it
+returns. A process is killed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import json
+import logging
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from streamproof.gateway.clock import Clock, deadline
+from streamproof.gateway.description import Api, Context, Description, Function
+from streamproof.gateway.environments import EnvironmentPool
+from streamproof.gateway.errors import FunctionError, IntegrationTimeoutError, ThrottledError
+from streamproof.gateway.metrics import MetricCounters
+from streamproof.gateway.tasks import Tasks
+
+THREADS_MAX = 32
+CONCURRENT_MAX = 1000  # Lambda's concurrency per region; further handlers are throttled
+ASYNC_QUEUE_MAX = 10_000  # asynchronous invocations that wait or run
+ASYNC_RETRY_S = 60.0  # the first retry after one minute, the second after two more
+_LOG = logging.getLogger("streamproof.gateway")
+
+
+class FunctionHost:
+    """Invokes functions by name; `start` and `stop` bracket its life."""
+
+    def __init__(self, description: Description, clock: Clock, metrics: MetricCounters) -> None:
+        """Host the functions of `description`."""
+        self._api = description.api
+        self._clock = clock
+        self._functions = {function.name: function for function in description.functions}
+        self._pools = {
+            function.name: EnvironmentPool(function, description, clock, metrics)
+            for function in description.functions
+            if function.command is not None
+        }
+        self._threads = ThreadPoolExecutor(THREADS_MAX, thread_name_prefix="function")
+        self._threads_used = 0
+        self._tasks = Tasks()
+        self._stopping = False
+
+    async def start(self) -> None:
+        """Start what is kept warm; does not wait for it."""
+        for pool in self._pools.values():
+            pool.start()
+
+    def stopping(self) -> None:
+        """Queue nothing more, let go of what waits, and write no failure documents from now on."""
+        self._stopping = True
+        for pool in self._pools.values():
+            pool.close()
+
+    async def finish(self, timeout_s: float) -> bool:
+        """Wait for asynchronous invocations that run; False when time ran out."""
+        return await self._tasks.finish(timeout_s)
+
+    async def stop(self) -> None:
+        """End everything that was started."""
+        self.stopping()
+        await self._tasks.cancel()
+        await asyncio.gather(*(pool.stop() for pool in self._pools.values()))
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def process_ids(self) -> dict[str, list[int]]:
+        """Return the ids of the processes of each function that has any."""
+        return {name: pool.process_ids() for name, pool in self._pools.items()}
+
+    async def invoke(self, name: str, event: Any, *, limit_s: float | None = None) -> Any:
+        """Invoke synchronously and return the answer.
+
+        Raises `FunctionError` when the function raised, died or timed out, `ThrottledError` when
+        it was not invoked, `IntegrationTimeoutError` when `limit_s` passed first.
+        """
+        function = self._function(name)
+        return await self._invoke(function, event, str(uuid.uuid4()), limit_s, wait=False)
+
+    def invoke_async(self, name: str, event: Any) -> str:
+        """Queue an invocation and return its request id at once; raises `ThrottledError`."""
+        function = self._function(name)
+        if self._stopping or len(self._tasks) >= ASYNC_QUEUE_MAX:
+            raise ThrottledError("ConcurrentInvocationLimitExceeded")
+        request_id = str(uuid.uuid4())
+        self._tasks.start(self._attempt(function, event, request_id, 1))
+        return request_id
+
+    def _function(self, name: str) -> Function:
+        function = self._functions.get(name)
+        if function is None:
+            raise FunctionError("ResourceNotFoundException", f"Function not found: {name}")
+        return function
+
+    async def _invoke(
+        self, function: Function, event: Any, request_id: str, limit_s: float | None, *, wait: bool
+    ) -> Any:
+        own_limit_s = function.timeout_s
+        is_integration = limit_s is not None and limit_s <= own_limit_s
+        limit = deadline(self._clock, limit_s if is_integration and limit_s else own_limit_s)
+        try:
+            if function.command is not None:
+                pool = self._pools[function.name]
+                if not is_integration:  # the environment keeps the function's own time
+                    return await pool.invoke(event, request_id, wait=wait)
+                async with limit:
+                    return await pool.invoke(event, request_id, wait=wait)
+            async with limit:
+                if function.run is not None:
+                    return await function.run(event)
+                return await self._call_handler(function, event, request_id)
+        except (FunctionError, ThrottledError):
+            raise
+        except Exception as error:  # noqa: BLE001, a function may raise anything
+            if isinstance(error, TimeoutError) and limit.expired:
+                if is_integration:
+                    raise IntegrationTimeoutError from None
+                raise FunctionError.timed_out(request_id, own_limit_s) from None
+            _LOG.debug("function %s raised", function.name, exc_info=True)
+            raise FunctionError(type(error).__name__, str(error)) from error
+
+    async def _call_handler(self, function: Function, event: Any, request_id: str) -> Any:
+        assert function.handler is not None, "checked with the description"
+        if self._threads_used >= CONCURRENT_MAX:
+            raise ThrottledError("ConcurrentInvocationLimitExceeded")
+        context = Context(
+            function_name=function.name,
+            aws_request_id=request_id,
+            invoked_function_arn=function_arn(self._api, function.name),
+            deadline_s=self._clock.monotonic_s() + function.timeout_s,
+            monotonic_s=self._clock.monotonic_s,
+            memory_limit_in_mb=str(function.memory_mb),
+            log_group_name=f"/aws/lambda/{function.name}",
+            log_stream_name="thread",
+        )
+        self._threads_used += 1
+        future = asyncio.get_running_loop().run_in_executor(
+            self._threads, function.handler, event, context
+        )
+        future.add_done_callback(self._thread_is_free)
+        return await future
+
+    def _thread_is_free(self, future: asyncio.Future[Any]) -> None:
+        self._threads_used -= 1
+        if not future.cancelled():
+            future.exception()  # looked at, so that the loop does not report it once more
+
+    async def _attempt(self, function: Function, event: Any, request_id: str, attempt: int) -> None:
+        try:
+            await self._invoke(function, event, request_id, None, wait=True)
+        except (FunctionError, ThrottledError) as error:
+            if self._stopping:
+                return
+            if attempt <= function.retries_async:
+                self._clock.call_later(
+                    ASYNC_RETRY_S * attempt,
+                    lambda: self._retry(function, event, request_id, attempt + 1),
+                )
+                return
+            self._fail(function, event, request_id, attempt, error)
+
+    def _retry(self, function: Function, event: Any, request_id: str, attempt: int) -> None:
+        if not self._stopping:
+            self._tasks.start(self._attempt(function, event, request_id, attempt))
+
+    def _fail(
+        self,
+        function: Function,
+        event: Any,
+        request_id: str,
+        attempts: int,
+        error: FunctionError | ThrottledError,
+    ) -> None:
+        _LOG.warning("asynchronous invocation of %s failed: %s", function.name, error)
+        if function.on_failure is None:
+            return
+        document = {
+            "version": "1.0",
+            "timestamp": timestamp(self._clock.time_s()),
+            "requestContext": {
+                "requestId": request_id,
+                "functionArn": f"{function_arn(self._api, function.name)}:$LATEST",
+                "condition": "RetriesExhausted",
+                "approximateInvokeCount": attempts,
+            },
+            "requestPayload": event,
+            "responseContext": {
+                "statusCode": 200,
+                "executedVersion": "$LATEST",
+                "functionError": "Unhandled",
+            },
+            "responsePayload": error.payload(),
+        }
+        try:
+            self.invoke_async(function.on_failure, json.loads(json.dumps(document)))
+        except ThrottledError:
+            _LOG.error("failure document of %s was dropped: the queue is full", function.name)
+
+
+def function_arn(api: Api, name: str) -> str:
+    """Name a function as Lambda does."""
+    return f"arn:aws:lambda:{api.region}:{api.account}:function:{name}"
+
+
+def timestamp(time_s: float) -> str:
+    """Write a moment as destination records do: `2025-11-25T15:47:40.123Z`."""
+    at = datetime.datetime.fromtimestamp(time_s, datetime.UTC)
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,115 @@
+"""The handshake: what must hold before a connection exists, and the status of a refusal.
+
+The upgrade waits for the authorizer and for `$connect`. Of the function's answer only the status
+and `Sec-WebSocket-Protocol` go on. Sources: developer guide, serverless-offline#1301, chalice#1768.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+from streamproof.gateway import events, http11
+from streamproof.gateway.clock import Clock
+from streamproof.gateway.description import Description
+from streamproof.gateway.errors import FunctionError, IntegrationTimeoutError, ThrottledError
+from streamproof.gateway.events import Session
+from streamproof.gateway.functions import FunctionHost
+from streamproof.gateway.identifiers import new_id
+from streamproof.gateway.proxy_answer import (
+    MalformedAnswerError,
+    authorizer_context,
+    is_allowed,
+    read_proxy_answer,
+)
+
+TARGET_CHARACTERS_MAX = 4096  # quota: length of the URL
+
+_MESSAGES = {
+    401: "Unauthorized",
+    403: "Forbidden",
+    414: "URI Too Long",
+    429: "Too Many Requests",
+    500: "Internal server error",
+    502: "Internal server error",
+    503: "Service Unavailable",
+}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Decision:
+    """200 opens the connection; another status refuses it with that status."""
+
+    status: int
+    subprotocol: str | None = None
+
+
+def refusal(status: int, connection_id: str) -> bytes:
+    """Write the answer to a handshake that failed; the function's own body is not in it."""
+    body = {
+        "message": _MESSAGES.get(status, "Forbidden"),
+        "connectionId": connection_id,
+        "requestId": new_id(),
+    }
+    headers = [("Content-Type", "application/json")]
+    return http11.response(status, json.dumps(body).encode(), headers, keep_alive=False)
+
+
+class Handshake:
+    """Decides about handshakes for one API."""
+
+    def __init__(self, description: Description, functions: FunctionHost, clock: Clock) -> None:
+        """Ask the functions of `description`."""
+        self._api = description.api
+        self._limit_s = description.limits.integration_timeout_s
+        self._functions = functions
+        self._clock = clock
+
+    async def decide(self, session: Session, request: http11.Request) -> Decision:
+        """Run authorizer and `$connect`; sets `session.authorizer`."""
+        if len(request.path) + len(request.query) > TARGET_CHARACTERS_MAX:
+            return Decision(414)
+        if self._api.authorizer is not None:
+            status = await self._authorize(self._api.authorizer, session, request)
+            if status != 200:
+                return Decision(status)
+        name = self._api.routes.get("$connect")
+        if name is None:
+            return Decision(200)
+        event = events.connect_event(
+            self._api, session, self._clock.time_s(), request.headers, request.query
+        )
+        try:
+            answer = read_proxy_answer(
+                await self._functions.invoke(name, event, limit_s=self._limit_s)
+            )
+        except ThrottledError:
+            return Decision(500)
+        except (FunctionError, IntegrationTimeoutError, MalformedAnswerError):
+            return Decision(502)
+        if 200 <= answer.status < 300:
+            return Decision(200, answer.subprotocol)
+        return Decision(answer.status if answer.status >= 300 else 502)
+
+    async def _authorize(self, name: str, session: Session, request: http11.Request) -> int:
+        now_s = self._clock.time_s()
+        event = events.authorizer_event(self._api, session, now_s, request.headers, request.query)
+        for source in self._api.identity_sources:
+            kind, _, key = source.removeprefix("route.request.").partition(".")
+            if kind == "header":
+                value = request.header.get(key.lower())
+            else:
+                value = event["queryStringParameters"].get(key)
+            if not value:
+                return 401
+        try:
+            answer = await self._functions.invoke(name, event, limit_s=self._limit_s)
+        except FunctionError as error:
+            return 401 if error.message == "Unauthorized" else 500
+        except (ThrottledError, IntegrationTimeoutError):
+            return 500
+        if not is_allowed(answer, events.method_arn(self._api)):
+            return 403
+        latency_ms = round((self._clock.time_s() - now_s) * 1000)
+        session.authorizer = authorizer_context(answer, latency_ms)
+        return 200

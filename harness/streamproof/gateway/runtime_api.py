@@ -1,0 +1,137 @@
+"""The Lambda Runtime API: what a function's process asks for work and gives answers to.
+
+Each environment has a listener of its own on loopback, so the port says who asks. Source: "Using
+the Lambda runtime API", paths of version 2018-06-01; awslambdaric runs against it unmodified.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any, Protocol, cast
+
+from streamproof.gateway import http11
+
+BODY_BYTES_MAX = 6 << 20  # Lambda's bound on a synchronous payload, either way
+_ROOT = "/2018-06-01/runtime/"
+_ACCEPTED = http11.response(202, b'{"status":"OK"}', [("Content-Type", "application/json")])
+
+
+class Runtime(Protocol):
+    """The environment behind a listener."""
+
+    def next_asked(self, reply: Reply) -> None:
+        """The process is free; `reply` sends it its next event, whenever there is one."""
+        ...
+
+    def answered(self, request_id: str, answer: Any) -> bool:
+        """An invocation is over; False when it is not the one under way."""
+        ...
+
+    def failed(self, request_id: str, error: dict[str, Any]) -> bool:
+        """An invocation raised; False when it is not the one under way."""
+        ...
+
+    def init_failed(self, error: dict[str, Any]) -> None:
+        """The process could not load its function."""
+        ...
+
+
+class Reply:
+    """A long poll that waits for its event."""
+
+    __slots__ = ("_protocol",)
+
+    def __init__(self, protocol: RuntimeProtocol) -> None:
+        """Answer on `protocol`."""
+        self._protocol = protocol
+
+    def send(self, payload: bytes, headers: list[tuple[str, str]]) -> None:
+        """Hand over an event."""
+        self._protocol.send_next(payload, headers)
+
+
+class RuntimeProtocol(asyncio.Protocol):
+    """One HTTP connection from a function's process."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        """Report to `runtime`."""
+        self._runtime = runtime
+        self._reader = http11.RequestReader(BODY_BYTES_MAX, BODY_BYTES_MAX, hashes=False)
+        self._polling = False
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Wait for requests."""
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Read requests; while a poll waits, nothing else is read."""
+        self._reader.feed(data)
+        if not self._polling:
+            self._serve()
+
+    def send_next(self, payload: bytes, headers: list[tuple[str, str]]) -> None:
+        """End the poll."""
+        self._polling = False
+        self._write(http11.response(200, payload, [("Content-Type", "application/json"), *headers]))
+        self._serve()
+
+    def _serve(self) -> None:
+        while not self._polling:
+            try:
+                request = self._reader.next()
+            except http11.HttpError as error:
+                self._write(http11.response(error.status, keep_alive=False))
+                if self._transport is not None:
+                    self._transport.close()
+                return
+            if request is None:
+                if self._reader.awaits_continue():
+                    self._write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                return
+            self._handle(request)
+
+    def _handle(self, request: http11.Request) -> None:
+        path = request.path.removeprefix(_ROOT) if request.path.startswith(_ROOT) else ""
+        parts = path.split("/")
+        if request.method == "GET" and path == "invocation/next":
+            self._polling = True
+            self._runtime.next_asked(Reply(self))
+        elif request.method == "POST" and path == "init/error":
+            self._runtime.init_failed(_error(request.body))
+            self._write(_ACCEPTED)
+        elif request.method == "POST" and len(parts) == 3 and parts[0] == "invocation":
+            self._write(self._end(parts[1], parts[2], request.body))
+        else:
+            self._write(http11.response(404))
+
+    def _end(self, request_id: str, how: str, body: bytes) -> bytes:
+        if how == "error":
+            known = self._runtime.failed(request_id, _error(body))
+        elif how == "response":
+            try:
+                answer = json.loads(body) if body else None
+            except (ValueError, RecursionError):
+                error = {"errorType": "Runtime.MarshalError", "errorMessage": "answer is no JSON"}
+                known = self._runtime.failed(request_id, error)
+            else:
+                known = self._runtime.answered(request_id, answer)
+        else:
+            return http11.response(404)
+        if known:
+            return _ACCEPTED
+        error_body = b'{"errorMessage":"Invalid request ID","errorType":"InvalidRequestID"}'
+        return http11.response(400, error_body, [("Content-Type", "application/json")])
+
+    def _write(self, data: bytes) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(data)
+
+
+def _error(body: bytes) -> dict[str, Any]:
+    try:
+        error = json.loads(body)
+    except (ValueError, RecursionError):
+        error = None
+    return error if isinstance(error, dict) else {}

@@ -1,0 +1,185 @@
+"""One socket on the gateway's port: HTTP first, a WebSocket once it was upgraded.
+
+The first bytes decide. `@connections` is answered within the call that brought the request;
+pipelined requests are answered in order. A handshake or a download keeps the socket to itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable
+from typing import Protocol, cast
+
+from websockets.server import ServerProtocol
+
+from streamproof.gateway import http11
+from streamproof.gateway.clock import Clock, Timer
+from streamproof.gateway.websocket import Connection
+
+HEAD_TIMEOUT_S = 30.0  # from the socket's first moment to its first whole request
+BODY_BYTES_MAX = 10 << 20  # API Gateway's payload quota: above it a body is not even hashed
+_ANSWERS_BYTES_MAX = 256 * 1024  # answers a peer may leave unread before its requests wait
+
+
+class Port(Protocol):
+    """What a socket asks of its gateway."""
+
+    clock: Clock
+    body_bytes_kept: int
+    wires: set[Wire]
+
+    def answer(self, request: http11.Request) -> bytes | AsyncIterator[bytes]:
+        """Answer a plain request, at once or piece by piece."""
+        ...
+
+    def upgrade(self, wire: Wire, request: http11.Request) -> Awaitable[None]:
+        """Decide about a WebSocket; calls `wire.open` or `wire.refuse`."""
+        ...
+
+    def start_task(self, work: Awaitable[None]) -> None:
+        """Run `work` in the background."""
+        ...
+
+
+class Wire(asyncio.Protocol):
+    """The socket's own state: a reader of requests, or a connection."""
+
+    __slots__ = ("_busy", "_connection", "_drained", "_port", "_reader", "_timer", "transport")
+
+    transport: asyncio.Transport
+
+    def __init__(self, port: Port) -> None:
+        """Belong to `port`."""
+        self._port = port
+        self._reader: http11.RequestReader | None = http11.RequestReader(
+            port.body_bytes_kept, BODY_BYTES_MAX, hashes=True
+        )
+        self._connection: Connection | None = None
+        self._busy = False
+        self._drained: asyncio.Event | None = None
+        self._timer: Timer | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin to wait for a request."""
+        self.transport = cast(asyncio.Transport, transport)
+        self._port.wires.add(self)
+        self._timer = self._port.clock.call_later(HEAD_TIMEOUT_S, self.transport.abort)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002, asyncio's signature
+        """Tell the connection, or whoever writes, that it is over."""
+        self._port.wires.discard(self)
+        self._stop_timer()
+        if self._connection is not None:
+            self._connection.lost()
+        if self._drained is not None:
+            self._drained.set()
+
+    def data_received(self, data: bytes) -> None:
+        """Hand over to the connection, or read requests."""
+        if self._connection is not None:
+            self._connection.receive(data)
+        elif self._reader is not None:
+            self._reader.feed(data)
+            if not self._busy:
+                self._serve()
+
+    def eof_received(self) -> bool:
+        """Let the transport close once what was written is sent."""
+        if self._connection is not None:
+            self._connection.receive_eof()
+        return False
+
+    def resume_writing(self) -> None:
+        """The peer takes data again."""
+        if self._connection is not None:
+            self._connection.writable()
+        elif self._drained is not None:
+            self._drained.set()
+
+    def open(self, connection: Connection) -> None:
+        """Become a WebSocket; what came too early is read now."""
+        assert self._reader is not None, "a socket is upgraded once"
+        early, self._reader = self._reader.rest(), None
+        self._connection = connection
+        self._busy = False
+        if not self.transport.is_closing():
+            self.transport.resume_reading()
+        if early:
+            connection.receive(early)
+
+    def refuse(self, answer: bytes) -> None:
+        """Answer the handshake with a status and end."""
+        if not self.transport.is_closing():
+            self.transport.write(answer)
+            self.transport.close()
+
+    def _serve(self) -> None:
+        while self._reader is not None and not self._busy and not self.transport.is_closing():
+            try:
+                request = self._reader.next()
+            except http11.HttpError as error:
+                self.refuse(http11.response(error.status, keep_alive=False))
+                return
+            if request is None:
+                if self._reader.awaits_continue():
+                    self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                return
+            self._stop_timer()
+            if request.is_upgrade:
+                self._hold(self._port.upgrade(self, request))
+                return
+            answer = self._port.answer(request)
+            if isinstance(answer, bytes):
+                self._write(answer)
+            else:
+                self._hold(self._stream(answer))
+            if not request.keep_alive and not self._busy:
+                self.transport.close()
+
+    def _write(self, answer: bytes) -> None:
+        self.transport.write(answer)
+        if self.transport.get_write_buffer_size() > _ANSWERS_BYTES_MAX:
+            self._hold(self._drain())
+
+    def _hold(self, work: Awaitable[None]) -> None:
+        """Read nothing more while `work` has the socket."""
+        self._busy = True
+        self.transport.pause_reading()
+        self._port.start_task(work)
+
+    def _release(self) -> None:
+        self._busy = False
+        if not self.transport.is_closing():
+            self.transport.resume_reading()
+            self._serve()
+
+    async def _drain(self) -> None:
+        await self._until_drained()
+        self._release()
+
+    async def _stream(self, pieces: AsyncIterator[bytes]) -> None:
+        async for piece in pieces:
+            if self.transport.is_closing():
+                return
+            self.transport.write(piece)
+            await self._until_drained()
+        self._release()
+
+    async def _until_drained(self) -> None:
+        _, high = self.transport.get_write_buffer_limits()
+        while self.transport.get_write_buffer_size() > high and not self.transport.is_closing():
+            self._drained = asyncio.Event()
+            await self._drained.wait()
+        self._drained = None
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+def new_protocol(request: http11.Request, limits: tuple[int | None, int | None]) -> ServerProtocol:
+    """Start websockets' server side with a request that was read already."""
+    protocol = ServerProtocol(max_size=limits)
+    protocol.receive_data(request.head)
+    return protocol

@@ -1,7 +1,7 @@
 """The clauses as data: id, level, sentence, why, origin, what they need; and how to find them.
 
 A clause's id is its rule in CONTRACT.md (`AUTH-2`), or the rule and a word where a rule has more
-than one (`ASYNC-2/roles`). Naming the rule selects all of its clauses.
+than one (`ASYNC-2/roles`). Naming the rule or its family (`ASYNC`) selects all of its clauses.
 """
 
 from __future__ import annotations
@@ -99,9 +99,19 @@ class Clause:
         return self.id.partition("/")[0]
 
     @property
+    def family(self) -> str:
+        """The rule's letters: AUTH of AUTH-2."""
+        return self.rule.partition("-")[0]
+
+    @property
+    def names(self) -> frozenset[str]:
+        """What selects it: its id, its rule, its family."""
+        return frozenset({self.id, self.rule, self.family})
+
+    @property
     def section(self) -> int:
         """The section of CONTRACT.md."""
-        return _SECTION_OF[self.rule.partition("-")[0]]
+        return _SECTION_OF[self.family]
 
 
 Check = Callable[["Context"], Awaitable[None]]
@@ -171,12 +181,12 @@ def select(
     if not names:
         return tuple(chosen)
     wanted = {name.upper() if "/" not in name else _canonical(name) for name in names}
-    known = {item.id for item in every} | {item.rule for item in every}
+    known = {name for item in every for name in item.names}
     for name in sorted(wanted - known):
         close = difflib.get_close_matches(name, sorted(known), n=3)
         hint = f"did you mean {', '.join(close)}?" if close else "`contract --list` names them all"
         raise UsageError(f"no clause is called {name!r}", hint)
-    chosen = [item for item in chosen if item.id in wanted or item.rule in wanted]
+    chosen = [item for item in chosen if wanted & item.names]
     if not chosen:
         raise UsageError("no clause is in both the names and the groups given")
     return tuple(chosen)

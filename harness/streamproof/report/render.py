@@ -80,7 +80,7 @@ def to_html(results: Results) -> str:
         results=results,
         run=results.run,
         contract=results.contract,
-        load=results.load,
+        scenarios=scenarios,
         headline=words.headline(results),
         headline_tone=view.tone_of_code(results.exit_code),
         exit_code=int(results.exit_code),

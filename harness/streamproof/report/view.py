@@ -10,6 +10,8 @@ from streamproof.report import words
 from streamproof.results import LoadVerdict, Verdict
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from streamproof.results import (
         ClauseResult,
         ContractResult,
@@ -137,7 +139,7 @@ def bar(target: LoadTarget) -> Bar:
 def margin(target: LoadTarget) -> str:
     """How far the measured figure is from its limit, in words."""
     if target.limit == 0:
-        return "–"  # noqa: RUF001 - an en dash stands for "no figure"
+        return words.NO_FIGURE
     share = 100 * (target.limit - target.measured) / target.limit
     return f"{abs(share):.0f} % {'below' if share >= 0 else 'above'}"
 
@@ -176,19 +178,27 @@ def _allowed(figure: dict[str, Any]) -> str:
     return f"{sign} {words.number(float(figure['limit']))}"
 
 
+# How each setting reads in a sentence, in the order of the sentence.
+_SETTINGS: dict[str, Callable[[Any], str]] = {
+    "connections": lambda value: words.plural(value, "connection"),
+    "connects_per_s": lambda value: f"opened {words.number(value)} per second",
+    "rate_per_s": lambda value: f"{words.number(value)} requests per second in an open loop",
+    "arrivals": lambda value: f"{value} arrivals",
+    "settle_s": lambda value: f"{words.duration(value)} to settle",
+    "warm_up_s": lambda value: f"{words.duration(value)} of warm-up",
+    "measure_s": lambda value: f"{words.duration(value)} measured",
+    "calibrate_s": lambda value: f"{words.duration(value)} of calibration",
+    "time_limit_s": lambda value: f"a time limit of {words.duration(value)}",
+    "seed": lambda value: f"seed {value}",
+}
+
+
 def settings(scenario: ScenarioResult) -> str:
-    """The scenario's settings in one line."""
-    known = {
-        "connections": lambda value: words.plural(value, "connection"),
-        "rate_per_s": lambda value: f"{words.number(value)} per second, open loop",
-        "warm_up_s": lambda value: f"{words.duration(value)} of warm-up",
-        "measure_s": lambda value: f"{words.duration(value)} measured",
-        "seed": lambda value: f"seed {value}",
-    }
-    return ", ".join(
-        known[name](value) if name in known else f"{name.replace('_', ' ')} {value}"
-        for name, value in scenario.settings.items()
-    )
+    """The scenario's settings in one sentence; unknown ones keep their names."""
+    given = scenario.settings
+    known = [say(given[name]) for name, say in _SETTINGS.items() if name in given]
+    other = [f"{k.replace('_', ' ')} {v}" for k, v in given.items() if k not in _SETTINGS]
+    return ", ".join(known + other)
 
 
 def facts(results: Results) -> list[tuple[str, str]]:

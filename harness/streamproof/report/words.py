@@ -23,13 +23,14 @@ SECTIONS = {
     7: "Operators",
 }
 
-_SAMPLES_FOR_P99_MIN = 299  # below this an upper 95 % bound of a p99 does not exist
+NO_FIGURE = "–"  # noqa: RUF001 - an en dash, as in a printed table
+_DOUBT_OF_BOUND = 0.05  # an upper bound of a quantile is sought at 95 %
 
 
 def number(value: float) -> str:
     """A figure with three significant digits and no exponent: 0.0412, 4.21, 12.6, 11,984."""
     if value != value:  # noqa: PLR0124 - only NaN differs from itself
-        return "–"  # noqa: RUF001 - an en dash stands for "no figure"
+        return NO_FIGURE
     size = abs(value)
     if size >= 100 or value == int(value):
         return f"{value:,.0f}"
@@ -128,6 +129,12 @@ def figure(target: LoadTarget) -> str:
     return "" if share is None else f"p{share * 100:g}"
 
 
+def _undecidable(target: LoadTarget) -> bool:
+    """Whether an upper 95 % bound cannot exist: for a p99 below 299 samples, 0.99**299 < 0.05."""
+    share = quantile(target.limit_text)
+    return share is not None and share**target.effective_samples > _DOUBT_OF_BOUND
+
+
 def target_name(target: LoadTarget) -> str:
     """What was measured, as people say it: `request p99` for `request.latency_ms`."""
     return f"{target.name.removesuffix('.latency_ms')} {figure(target)}".rstrip()
@@ -156,10 +163,11 @@ def not_shown(results: Results) -> list[str]:
         lines.append("Performance: no load was run.")
     else:
         lines += [
-            f"{target.name}: {number(target.effective_samples)} effective samples decide no p99."
+            f"{target_name(target)}: {number(target.effective_samples)} effective samples "
+            f"decide no {figure(target)}."
             for scenario in results.load.scenarios
             for target in scenario.targets
-            if target.effective_samples < _SAMPLES_FOR_P99_MIN
+            if _undecidable(target)
         ]
     return list(dict.fromkeys(lines))
 

@@ -56,7 +56,7 @@ def test_a_deadlock_is_named():
 
 
 def test_endless_timers_end():
-    """A loop that only re-arms its timers is stopped after a virtual week."""
+    """A loop that only re-arms its timers is stopped after a virtual day."""
 
     async def tick() -> None:
         while True:

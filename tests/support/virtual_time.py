@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 SETTLE_S = 0.005  # real seconds that bytes between two sockets of this process may take
 DEADLOCK_S = 1.0  # real seconds without a timer, a thread's result or a byte
-VIRTUAL_S_MAX = 7 * 86_400.0  # a loop that only re-arms timers ends here
+VIRTUAL_S_MAX = 86_400.0  # a loop that only re-arms timers ends here
 
 
 class DeadlockError(RuntimeError):

@@ -53,12 +53,17 @@ class Exchange:
         self.times_sent = 0
         self.waits_to_be_sent = True
         self.waited_for_token = False  # it was refused once because the old one had expired
-        self.repeatable = repeatable
+        self._repeatable = repeatable
         self.answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self.answer.add_done_callback(lambda done: done.cancelled() or done.exception())
         self._on_progress = on_progress
         self._next_sequence = 0
         self._joined_late = False
+
+    @property
+    def may_be_sent_again(self) -> bool:
+        """Whether a server that does not know it may get it once more: nothing has come of it."""
+        return self._repeatable and self._next_sequence == 0
 
     def fail(self, error: Exception) -> None:
         """End with `error`, unless it has ended."""

@@ -287,7 +287,7 @@ class StreamerClient:
             try:
                 await self._ask("subscribe", {"request_id": exchange.request_id}, None)
             except RequestFailedError as problem:
-                if problem.code == "NOT_FOUND" and exchange.repeatable:
+                if problem.code == "NOT_FOUND" and exchange.may_be_sent_again:
                     await self._offer(exchange)
                     return
                 if not problem.retryable:

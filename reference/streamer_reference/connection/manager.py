@@ -15,7 +15,6 @@ import enum
 import logging
 import random
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Protocol
 
 from streamer_reference.clock import Clock, SystemClock
 from streamer_reference.connection.errors import (
@@ -25,6 +24,7 @@ from streamer_reference.connection.errors import (
     QueueFullError,
     SendError,
 )
+from streamer_reference.connection.management_client import ManagementClient
 from streamer_reference.core.backoff import Backoff
 from streamer_reference.core.circuit import CLOSED, Circuit, State
 
@@ -75,20 +75,6 @@ class Health:
     last_success_ms: int | None = None  # since the epoch
 
 
-class Poster(Protocol):
-    """What the manager needs of a management client."""
-
-    async def post_to_connection(
-        self, connection_id: str, data: bytes, *, timeout_s: float | None = None
-    ) -> int:
-        """One HTTP call; raises a `SendError`."""
-        ...
-
-    async def aclose(self) -> None:
-        """End every call under way."""
-        ...
-
-
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Send:
     """What is to be sent, how patiently, and what bounds its posts."""
@@ -126,7 +112,7 @@ class ConnectionManager:
 
     def __init__(
         self,
-        client: Poster,
+        client: ManagementClient,
         *,
         on_gone: Callable[[str], Awaitable[None]] | None = None,
         observe: Callable[[str, SendResult], None] | None = None,

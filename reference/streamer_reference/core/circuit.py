@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+from typing import Any
 
 FAILURES_MAX = 3  # sends in a row that failed after their retries, SEND-2
 OPEN_S = 30.0  # until one send is let through, SEND-2
@@ -80,9 +81,9 @@ class Circuit:
         """After anything that says nothing about the peer's health."""
         return self._move(Event.INCONCLUSIVE)
 
-    def _move(self, event: Event, **changes: float) -> Circuit:
+    def _move(self, event: Event, **changes: Any) -> Circuit:
         state = TRANSITIONS[self.state][event]  # a KeyError is a send that was not admitted
-        return dataclasses.replace(self, state=state, **changes)  # type: ignore[arg-type]  # mypy takes no mixed keywords
+        return dataclasses.replace(self, state=state, **changes)
 
 
 CLOSED = Circuit()

@@ -298,6 +298,22 @@ async def test_a_repeatable_request_is_sent_again():
 
 
 @virtual_time
+async def test_an_acknowledged_request_is_never_sent_again():
+    """A server that forgot what it acknowledged has broken its word: the answer is unknown."""
+
+    async def before(peer):
+        await peer.long(await peer.receive(), 0)
+
+    async def after(peer):
+        await peer.refuse(await peer.receive("subscribe"), "NOT_FOUND")
+        await _stay(peer)
+
+    async with streamer_server(before, after) as server, _client(server) as client:
+        with pytest.raises(ConnectionLostError):
+            await client.request("r", repeatable=True)
+
+
+@virtual_time
 async def test_a_repeat_that_had_arrived_after_all_is_followed():
     """DUPLICATE_REQUEST for what this client sent twice means: subscribe to it."""
 

@@ -22,7 +22,7 @@ from streamproof.history import HistoryChecker
 from streamproof.load.histogram import NS_PER_MS, Histogram
 from streamproof.load.recorder import Arrival, Recorder
 from streamproof.load.selfcheck import Strain, Usage, check, why_invalid
-from streamproof.load.timer import timer
+from streamproof.load.timer import EARLY_NS, timer
 from streamproof.load.verdict import judge
 from streamproof.load.words import Progress
 from streamproof.results import Curve, LoadResult, LoadVerdict, ScenarioResult
@@ -103,7 +103,7 @@ class Conductor:
         self._size = size
         self._report = report
         self._note = note
-        self._timer = timer()
+        self._timer = timer(EARLY_NS)
         self._interrupted = False
         self.failure: StreamproofError | None = None
         self.result: LoadResult | None = None

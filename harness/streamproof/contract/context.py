@@ -17,7 +17,7 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from streamproof.contract.failures import Broken, NotApplicable, expect
 from streamproof.contract.journal import Journal
-from streamproof.contract.session import MESSAGE_BYTES_MAX, Session
+from streamproof.contract.session import MESSAGE_BYTES_MAX, Patience, Session
 from streamproof.dialect import Dialect
 from streamproof.errors import HarnessError
 from streamproof.targets import Identity, Limits, Target, TokenMint
@@ -51,12 +51,14 @@ class Context:
         clause: str,
         seed: int,
         judged: bool = True,
+        patience: Patience = Patience(),  # noqa: B008 - a frozen value
     ) -> None:
         self.target = target
         self.dialect = dialect
         self.random = random.Random(f"{seed}:{clause}")  # noqa: S311 - reproducible, not secret
         self.limits: Limits = target.description.limits
         self.judged = judged
+        self._patience = patience
         self.run = run
         self._journal = journal
         self._pacer = pacer
@@ -136,7 +138,8 @@ class Context:
         opened = await self.handshake(target=target, **carriers)
         if isinstance(opened, Refused):
             raise Broken("the handshake of a good token to be answered 101", opened.status)
-        return self._session(opened, identity.user if identity else "the given token")
+        who = f"{identity.user!r} of {identity.tenant!r}" if identity else "the given token"
+        return self._session(opened, who)
 
     async def status(self, *, target: Target | None = None, **carriers: Any) -> int:
         """The status of a handshake; a connection that opens is closed again and gives 101."""
@@ -194,6 +197,7 @@ class Context:
             dialect=self.dialect,
             pacer=self._pacer,
             new_id=self.new_id,
+            patience=self._patience,
         )
         self._sessions.append(session)
         return session
@@ -207,10 +211,9 @@ class Context:
         count: int = data["count"]
         return count
 
-    async def ended_status(
-        self, session: Session, request_id: str, timeout_s: float = 30.0
-    ) -> dict[str, Any]:
+    async def ended_status(self, session: Session, request_id: str) -> dict[str, Any]:
         """Ask `status` until the request has ended; `Broken` when it does not."""
+        timeout_s = self._patience.outcome_s
         deadline_s = asyncio.get_running_loop().time() + timeout_s
         pause_s = 0.1
         while True:

@@ -18,7 +18,7 @@ from streamproof.contract.session import KEPT_BYTES_MAX, Session
 from streamproof.errors import TargetUnreachableError
 from streamproof.targets import Capability
 
-FIRST_WORDS_S = 8.0
+HANDSHAKE_S = 16.0
 ABSENT_CODES = frozenset({"INVALID_ACTION", "FORBIDDEN"})
 
 
@@ -38,7 +38,7 @@ async def discover(ctx: Context) -> frozenset[Capability]:
     found = set(target.capabilities)
     if Capability.PROBE not in found:
         try:
-            item = await session.answer(probe_id, FIRST_WORDS_S)
+            item = await session.answer(probe_id)
             absent = item.reading.code in ABSENT_CODES
         except Broken:
             absent = False  # it answers wrongly or not at all: the clauses say so
@@ -50,7 +50,7 @@ async def discover(ctx: Context) -> frozenset[Capability]:
 
 async def _spoken(session: Session, count: int) -> None:
     try:
-        await session.wait(lambda _: len(session.received) >= count, "any message", FIRST_WORDS_S)
+        await session.wait(lambda _: len(session.received) >= count, "any message")
     except Broken as error:
         if session.flooded:
             raise TargetUnreachableError(
@@ -85,7 +85,7 @@ async def _open(ctx: Context) -> Session:
 
 async def _handshake(ctx: Context, carrier: dict[str, Any]) -> ClientConnection | Refused:
     try:
-        async with asyncio.timeout(FIRST_WORDS_S * 2):
+        async with asyncio.timeout(HANDSHAKE_S):
             return await ctx.handshake(**carrier)
     except (Broken, TimeoutError) as error:
         seen = error.seen if isinstance(error, Broken) else "no answer to the handshake"

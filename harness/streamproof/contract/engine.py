@@ -20,6 +20,7 @@ from streamproof.contract.discovery import discover
 from streamproof.contract.failures import Broken, Inconclusive, NotApplicable
 from streamproof.contract.journal import Journal
 from streamproof.contract.registry import CONTRACT_VERSION, Clause, Group, select
+from streamproof.contract.session import Patience
 from streamproof.dialect import Dialect, StreamerDialect
 from streamproof.errors import StreamproofError
 from streamproof.history import HistoryChecker, Recorder, Violation
@@ -44,6 +45,7 @@ class ContractOptions:
     require_all: bool = False
     concurrency: int = CONCURRENCY
     history: Path | None = None  # where the run is recorded
+    patience: Patience = dataclasses.field(default_factory=Patience)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -164,6 +166,7 @@ class _Run:
             clause=name,
             seed=self._options.seed,
             judged=judged,
+            patience=self._options.patience,
         )
         return _Opened(ctx, journal)
 

@@ -22,11 +22,17 @@ from streamproof.contract.journal import Journal
 from streamproof.dialect import Dialect, Kind, Reading, Role
 from streamproof.targets.safety import Pacer
 
-ANSWER_S = 10.0  # for a short answer; the contract allows 25 s, a busy machine needs one or two
-OUTCOME_S = 30.0  # for a long request of a clause, which works for a second or two at most
 MESSAGE_BYTES_MAX = 1024 * 1024  # eight times what API Gateway passes
 KEPT_BYTES_MAX = 4 * 1024 * 1024
 _SHOWN = 300
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Patience:
+    """How long what must come is waited for, in seconds."""
+
+    answer_s: float = 10.0  # the contract allows a short answer 25 s, a busy machine needs one
+    outcome_s: float = 30.0  # a long request of a clause works for a few seconds at most
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -51,8 +57,10 @@ class Session:
         dialect: Dialect,
         pacer: Pacer,
         new_id: Callable[[], str],
+        patience: Patience = Patience(),
     ) -> None:
         self.lane = lane
+        self.patience = patience
         self.received: list[Received] = []
         self.close_code: int | None = None
         self.flooded = False
@@ -86,13 +94,13 @@ class Session:
         with contextlib.suppress(ConnectionClosed):
             await self._socket.send(data)
 
-    async def ping(self, timeout_s: float = ANSWER_S) -> None:
+    async def ping(self) -> None:
         """Send a ping frame; `Broken` when no pong comes."""
         try:
-            async with asyncio.timeout(timeout_s):
+            async with asyncio.timeout(self.patience.answer_s):
                 await (await self._socket.ping())
         except (TimeoutError, ConnectionClosed) as error:
-            raise Broken("a pong", f"none within {timeout_s:g} s") from error
+            raise Broken("a pong", f"none within {self.patience.answer_s:g} s") from error
 
     async def request(
         self, action: str, payload: dict[str, Any] | None = None, **members: Any
@@ -113,10 +121,11 @@ class Session:
         return request_id
 
     async def wait(
-        self, matches: Callable[[Received], bool], expected: str, timeout_s: float = ANSWER_S
+        self, matches: Callable[[Received], bool], expected: str, timeout_s: float | None = None
     ) -> Received:
         """The first message, past or future, that matches."""
         index = 0
+        timeout_s = self.patience.answer_s if timeout_s is None else timeout_s
         deadline_s = asyncio.get_running_loop().time() + timeout_s
         while True:
             while index < len(self.received):
@@ -134,7 +143,7 @@ class Session:
             except TimeoutError as error:
                 raise Broken(expected, f"nothing within {timeout_s:g} s{self._last()}") from error
 
-    async def first(self, request_id: str, timeout_s: float = ANSWER_S) -> Received:
+    async def first(self, request_id: str, timeout_s: float | None = None) -> Received:
         """The first message of a request."""
         return await self.wait(
             lambda item: item.reading.request_id == request_id,
@@ -142,36 +151,36 @@ class Session:
             timeout_s,
         )
 
-    async def acknowledged(self, request_id: str, timeout_s: float = ANSWER_S) -> Received:
+    async def acknowledged(self, request_id: str, timeout_s: float | None = None) -> Received:
         """The acknowledgment of a request, which must be its first message."""
         item = await self.first(request_id, timeout_s)
         if item.reading.kind is not Kind.ACKNOWLEDGMENT:
             raise Broken(f"the acknowledgment of {request_id} first", shown(item))
         return item
 
-    async def outcome(self, request_id: str, timeout_s: float = OUTCOME_S) -> Received:
+    async def outcome(self, request_id: str, timeout_s: float | None = None) -> Received:
         """The message that ends a request."""
         return await self.wait(
             lambda item: item.reading.request_id == request_id and item.reading.final,
             f"the outcome of {request_id}",
-            timeout_s,
+            self.patience.outcome_s if timeout_s is None else timeout_s,
         )
 
-    async def result(self, request_id: str, timeout_s: float = OUTCOME_S) -> Received:
+    async def result(self, request_id: str, timeout_s: float | None = None) -> Received:
         """The outcome of a request, which must be a result."""
         item = await self.outcome(request_id, timeout_s)
         if item.reading.kind is not Kind.RESULT:
             raise Broken(f"{request_id} to end well", shown(item))
         return item
 
-    async def failure(self, request_id: str, *codes: str, timeout_s: float = OUTCOME_S) -> Any:
+    async def failure(self, request_id: str, *codes: str, timeout_s: float | None = None) -> Any:
         """The `error` that ends a request, with one of these codes."""
         item = await self.outcome(request_id, timeout_s)
         if item.reading.kind is not Kind.FAILURE or item.reading.code not in codes:
             raise Broken(f"{request_id} to end with {' or '.join(codes)}", shown(item))
         return item.message
 
-    async def answer(self, request_id: str, timeout_s: float = ANSWER_S) -> Received:
+    async def answer(self, request_id: str, timeout_s: float | None = None) -> Received:
         """The one answer of a short request, or its refusal."""
         return await self.wait(
             lambda item: (
@@ -218,10 +227,10 @@ class Session:
         """Let time pass, in which `received` may grow."""
         await asyncio.sleep(seconds)
 
-    async def closed(self, timeout_s: float = ANSWER_S) -> int:
+    async def closed(self) -> int:
         """The close code, once the server has closed; `Broken` when it does not."""
         try:
-            async with asyncio.timeout(timeout_s):
+            async with asyncio.timeout(self.patience.answer_s):
                 await asyncio.shield(self._reader)
         except TimeoutError as error:
             raise Broken("the server to close the connection", "it stays open") from error

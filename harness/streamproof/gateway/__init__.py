@@ -1,4 +1,4 @@
-"""What AWS supplies, emulated on loopback: API Gateway WebSocket, Lambda, DynamoDB Streams' mapping.
+"""What AWS supplies, emulated on loopback: API Gateway WebSocket, Lambda, a stream's mapping.
 
 `Gateway(description)` hosts functions that a `Description` names; nothing here knows the reference.
 """

@@ -7,6 +7,7 @@ the machine's time in another way.
 from __future__ import annotations
 
 import asyncio
+import datetime
 import heapq
 import itertools
 import time
@@ -103,10 +104,21 @@ class ManualClock:
         self._monotonic_s = end_s
 
 
+def iso_time(time_s: float, timespec: str = "milliseconds") -> str:
+    """Write a moment in UTC as AWS does: `2025-11-25T15:47:40.123Z`."""
+    at = datetime.datetime.fromtimestamp(time_s, datetime.UTC)
+    return at.isoformat(timespec=timespec).replace("+00:00", "Z")
+
+
 async def sleep(clock: Clock, delay_s: float) -> None:
     """Wait until `clock` has moved by `delay_s`."""
     future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    timer = clock.call_later(delay_s, lambda: future.done() or future.set_result(None))
+
+    def wake() -> None:
+        if not future.done():
+            future.set_result(None)
+
+    timer = clock.call_later(delay_s, wake)
     try:
         await future
     finally:
@@ -127,7 +139,7 @@ class deadline:  # noqa: N801, read as a statement, like asyncio.timeout
 
     async def __aenter__(self) -> Self:
         task = asyncio.current_task()
-        assert task is not None, "a deadline needs a task to cancel"
+        assert task is not None  # noqa: S101 - a deadline needs a task to cancel
         self._task = task
         self._cancelling = task.cancelling()
         self._timer = self._clock.call_later(self._seconds, self._expire)
@@ -144,6 +156,6 @@ class deadline:  # noqa: N801, read as a statement, like asyncio.timeout
         traceback: TracebackType | None,
     ) -> None:
         self._timer.cancel()
-        if self.expired and self._task.uncancel() <= self._cancelling and kind is not None:
-            if issubclass(kind, asyncio.CancelledError):
-                raise TimeoutError from error
+        is_ours = self.expired and self._task.uncancel() <= self._cancelling
+        if is_ours and kind is not None and issubclass(kind, asyncio.CancelledError):
+            raise TimeoutError from error

@@ -6,12 +6,11 @@ class from the header `x-amzn-ErrorType`. Source: botocore's model, answers reco
 
 from __future__ import annotations
 
-import datetime
 import json
 from urllib.parse import unquote
 
 from streamproof.gateway import http11
-from streamproof.gateway.clock import Clock
+from streamproof.gateway.clock import Clock, iso_time
 from streamproof.gateway.connections import Connections
 from streamproof.gateway.description import Description
 from streamproof.gateway.identifiers import is_well_formed
@@ -65,9 +64,9 @@ class ConnectionsApi:
         session = connection.session
         identity = {"sourceIp": session.source_ip, "userAgent": session.user_agent or ""}
         document = {
-            "connectedAt": _iso(session.connected_at_ms / 1000),
+            "connectedAt": iso_time(session.connected_at_ms / 1000),
             "identity": identity,
-            "lastActiveAt": _iso(connection.last_active_s),
+            "lastActiveAt": iso_time(connection.last_active_s),
         }
         return http11.response(200, json.dumps(document).encode(), [_JSON])
 
@@ -83,8 +82,3 @@ def _refusal(status: int, error_type: str, message: str) -> bytes:
 # The real 410 has no body that parses as JSON.
 _GONE = http11.response(410, b"", [("x-amzn-ErrorType", "GoneException")])
 _LIMITED = _refusal(429, "LimitExceededException", "Rate or buffer exceeded")
-
-
-def _iso(time_s: float) -> str:
-    at = datetime.datetime.fromtimestamp(time_s, datetime.UTC)
-    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")

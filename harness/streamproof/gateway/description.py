@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from streamproof.errors import UsageError
+from streamproof.gateway.filter_patterns import PATTERNS_MAX, check_pattern
 
 Run = Callable[[dict[str, Any]], Awaitable[Any]]
 """An asynchronous function in the process: an event in, an answer out, both JSON values."""
@@ -43,7 +44,7 @@ class Context:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Function:
-    """One Lambda function: `run` awaited in the process, `handler` in a thread, or `command` a process.
+    """One Lambda function: `run` awaited here, `handler` in a thread, or `command` a process.
 
     A process speaks the Lambda Runtime API; each holds one invocation at a time, at most
     `environments_max` exist, `warm` are kept started. A synchronous invocation that finds all of
@@ -248,3 +249,7 @@ def _check_mapping(mapping: EventSourceMapping) -> None:
         raise UsageError(
             f"starting position {mapping.starting_position!r}", "LATEST or TRIM_HORIZON"
         )
+    if len(mapping.filters) > PATTERNS_MAX:
+        raise UsageError(f"{len(mapping.filters)} filter patterns", f"at most {PATTERNS_MAX}")
+    for pattern in mapping.filters:
+        check_pattern(pattern)

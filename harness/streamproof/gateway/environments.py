@@ -45,20 +45,25 @@ class State(enum.Enum):
 
 @dataclasses.dataclass(slots=True)
 class Invocation:
-    """An event on its way through an environment; its future is the answer."""
+    """An event on its way through an environment; its future is the answer, None if none waits."""
 
     request_id: str
     payload: bytes
-    future: asyncio.Future[Any]
+    future: asyncio.Future[Any] | None
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether somebody still waits for the answer."""
+        return self.future is not None and not self.future.done()
 
     def end(self, answer: Any) -> None:
         """The function answered."""
-        if not self.future.done():
+        if self.future is not None and not self.future.done():
             self.future.set_result(answer)
 
     def fail(self, error: Exception) -> None:
         """The function did not."""
-        if not self.future.done():
+        if self.future is not None and not self.future.done():
             self.future.set_exception(error)
 
 
@@ -92,9 +97,8 @@ class Environment:
                 lambda: RuntimeProtocol(self), "127.0.0.1", 0
             )
             port = server.sockets[0].getsockname()[1]
-            assert self._function.command is not None, "only such functions have environments"
             self._process = await start_process(
-                self._function.command, self._pool.variables(self.log_stream, port)
+                self._function.command or (), self._pool.variables(self.log_stream, port)
             )
             if self._killed:
                 kill(self._process)
@@ -110,11 +114,10 @@ class Environment:
             self._gone(how)
 
     async def _live(self, process: asyncio.subprocess.Process) -> str:
-        assert process.stdout is not None, "started with pipes"
-        assert process.stderr is not None, "started with pipes"
         output = [
             asyncio.ensure_future(read_lines(stream, self._pool.take_line))
             for stream in (process.stdout, process.stderr)
+            if stream is not None
         ]
         try:
             how = how_it_ended(await process.wait())
@@ -128,8 +131,7 @@ class Environment:
 
     def invoke(self, invocation: Invocation) -> None:
         """Hand an event to the idle process."""
-        assert self.state is State.IDLE, f"an environment that is {self.state.value} is not invoked"
-        assert self._reply is not None, "idle means that a poll waits"
+        assert self._reply is not None  # noqa: S101 - idle means that a poll waits
         self.state = State.BUSY
         self._current = invocation
         self._timer = self._pool.clock.call_later(self._function.timeout_s, self._time_out)
@@ -176,7 +178,7 @@ class Environment:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        return invocation or _nobody()
+        return invocation or _NOBODY
 
     def _time_out(self) -> None:
         invocation = self._end_current()
@@ -195,11 +197,7 @@ class Environment:
         self._pool.is_gone(self, error if not was_ready else None)
 
 
-def _nobody() -> Invocation:
-    """Nobody waits: stands for no invocation, so that its end needs no condition."""
-    future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-    future.cancel()
-    return Invocation("", b"", future)
+_NOBODY = Invocation("", b"", None)
 
 
 def _as_error(error: dict[str, Any]) -> FunctionError:
@@ -274,7 +272,7 @@ class EnvironmentPool:
         self._failures = 0
         while self._waiting:
             invocation = self._waiting.popleft()
-            if not invocation.future.done():  # nobody waits for it any more
+            if invocation.is_wanted:
                 environment.invoke(invocation)
                 return
         self._idle.append(environment)

@@ -9,14 +9,13 @@ returns. A process is killed.
 from __future__ import annotations
 
 import asyncio
-import datetime
 import json
 import logging
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from streamproof.gateway.clock import Clock, deadline
+from streamproof.gateway.clock import Clock, deadline, iso_time
 from streamproof.gateway.description import Api, Context, Description, Function
 from streamproof.gateway.environments import EnvironmentPool
 from streamproof.gateway.errors import FunctionError, IntegrationTimeoutError, ThrottledError
@@ -48,7 +47,7 @@ class FunctionHost:
         self._tasks = Tasks()
         self._stopping = False
 
-    async def start(self) -> None:
+    def start(self) -> None:
         """Start what is kept warm; does not wait for it."""
         for pool in self._pools.values():
             pool.start()
@@ -117,7 +116,7 @@ class FunctionHost:
                 return await self._call_handler(function, event, request_id)
         except (FunctionError, ThrottledError):
             raise
-        except Exception as error:  # noqa: BLE001, a function may raise anything
+        except Exception as error:
             if isinstance(error, TimeoutError) and limit.expired:
                 if is_integration:
                     raise IntegrationTimeoutError from None
@@ -126,7 +125,7 @@ class FunctionHost:
             raise FunctionError(type(error).__name__, str(error)) from error
 
     async def _call_handler(self, function: Function, event: Any, request_id: str) -> Any:
-        assert function.handler is not None, "checked with the description"
+        assert function.handler is not None  # noqa: S101 - checked with the description
         if self._threads_used >= CONCURRENT_MAX:
             raise ThrottledError("ConcurrentInvocationLimitExceeded")
         context = Context(
@@ -182,7 +181,7 @@ class FunctionHost:
             return
         document = {
             "version": "1.0",
-            "timestamp": timestamp(self._clock.time_s()),
+            "timestamp": iso_time(self._clock.time_s()),
             "requestContext": {
                 "requestId": request_id,
                 "functionArn": f"{function_arn(self._api, function.name)}:$LATEST",
@@ -206,9 +205,3 @@ class FunctionHost:
 def function_arn(api: Api, name: str) -> str:
     """Name a function as Lambda does."""
     return f"arn:aws:lambda:{api.region}:{api.account}:function:{name}"
-
-
-def timestamp(time_s: float) -> str:
-    """Write a moment as destination records do: `2025-11-25T15:47:40.123Z`."""
-    at = datetime.datetime.fromtimestamp(time_s, datetime.UTC)
-    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")

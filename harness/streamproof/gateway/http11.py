@@ -101,7 +101,7 @@ class RequestReader:
             head = bytes(self._buffer[: end + 4])
             del self._buffer[: end + 4]
             self._begin(head)
-        return self._finish()
+        return self._finish(self._request) if self._request is not None else None
 
     def _begin(self, head: bytes) -> None:
         request = _read_head(head)
@@ -114,9 +114,7 @@ class RequestReader:
         self._digest = hashlib.sha256() if self._left > self._kept else None
         self._request = request
 
-    def _finish(self) -> Request | None:
-        request = self._request
-        assert request is not None, "a head was read before its body"
+    def _finish(self, request: Request) -> Request | None:
         if self._digest is not None:
             piece = bytes(self._buffer[: self._left])
             del self._buffer[: len(piece)]

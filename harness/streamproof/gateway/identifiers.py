@@ -12,7 +12,7 @@ _MARK = 8  # recorded: the ninth byte is 0x02 in every id that was seen
 
 
 def new_id() -> str:
-    """Make an id for a connection, a request or a message: 16 characters such as `L0SM9cOFvHcCIhw=`."""
+    """Make an id of a connection, request or message: 16 characters, as in `L0SM9cOFvHcCIhw=`."""
     raw = bytearray(secrets.token_bytes(ID_BYTES))
     raw[_MARK] = 2
     return base64.urlsafe_b64encode(raw).decode()

@@ -43,7 +43,8 @@ async def start_process(
         stderr=asyncio.subprocess.PIPE,
         env=dict(environment),
         start_new_session=sys.platform != "win32",  # Ctrl-C is the gateway's to handle
-        preexec_fn=_die_with(os.getpid()),  # noqa: PLW1509, two calls that take no lock
+        # Two calls that take no lock: safe between fork and exec.
+        preexec_fn=_die_with(os.getpid()),
     )
 
 

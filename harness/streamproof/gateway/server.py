@@ -17,11 +17,15 @@ from streamproof.gateway.connections import Connections
 from streamproof.gateway.connections_api import ConnectionsApi
 from streamproof.gateway.description import Description
 from streamproof.gateway.errors import FunctionError, ThrottledError
+from streamproof.gateway.event_source_mapping import MappingRunner
 from streamproof.gateway.functions import FunctionHost
 from streamproof.gateway.handshake import Handshake, refusal
 from streamproof.gateway.identifiers import new_id
 from streamproof.gateway.messages import MessageDispatcher
 from streamproof.gateway.metrics import MetricCounters
+from streamproof.gateway.objects import PREFIX as OBJECTS_PREFIX
+from streamproof.gateway.objects import ObjectDownloads
+from streamproof.gateway.schedules import ScheduleRunner
 from streamproof.gateway.tasks import Tasks
 from streamproof.gateway.throttle import TokenBucket
 from streamproof.gateway.websocket import Connection
@@ -56,12 +60,26 @@ class Gateway:
         self._management = ConnectionsApi(description, self.connections, self.clock)
         rate = description.limits.connects_per_s
         self._connects = TokenBucket(self.clock, rate, rate or 0)
+        api = description.api
+        self._mappings = [
+            MappingRunner(mapping, api, self._functions, self.clock)
+            for mapping in description.mappings
+        ]
+        self._schedules = [
+            ScheduleRunner(schedule, api, self._functions, self.clock)
+            for schedule in description.schedules
+        ]
+        self._objects: ObjectDownloads | None = None
+        if description.objects is not None:
+            self._objects = ObjectDownloads(
+                description.objects, description.credentials, api.region, self.clock
+            )
         self._server: asyncio.Server | None = None
         self._stopping = False
         self._all_ended = asyncio.Event()
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> None:
-        """Open the port and start what is hosted; raises `UsageError` when the port cannot be had."""
+        """Open the port and start what is hosted; raises `UsageError` when it cannot be had."""
         await self.listen(host, port)
         await self.start_functions()
 
@@ -79,19 +97,33 @@ class Gateway:
         self._host, self.port = self._server.sockets[0].getsockname()[:2]
 
     async def start_functions(self) -> None:
-        """Start what is kept warm."""
-        await self._functions.start()
+        """Start what is kept warm, the stream mappings and the schedules."""
+        self._functions.start()
+        for mapping in self._mappings:
+            mapping.start()
+        for schedule in self._schedules:
+            schedule.start()
+
+    def stream_wake(self) -> None:
+        """Let the mappings look for records at once; the store's owner calls it after a commit."""
+        for runner in self._mappings:
+            runner.wake()
 
     async def stop(self, timeout_s: float = STOP_S) -> None:
-        """Let what runs finish, close every connection with 1001, run `$disconnect`, end processes."""
+        """Let what runs finish, close connections with 1001, run `$disconnect`, end processes."""
         if self._stopping:
             return
         self._stopping = True
         for connection in self.connections.all():
             connection.pause()
+        for schedule in self._schedules:
+            schedule.stop()
         self._functions.stopping()
-        await self._tasks.finish(timeout_s)
-        await self._functions.finish(timeout_s)
+        await asyncio.gather(
+            self._tasks.finish(timeout_s),
+            self._functions.finish(timeout_s),
+            *(mapping.stop(timeout_s) for mapping in self._mappings),
+        )
         await self._close_connections()
         await self._tasks.cancel()
         await self._functions.stop()
@@ -123,7 +155,7 @@ class Gateway:
         return await self._functions.invoke(name, event)
 
     def invoke_async(self, name: str, event: Any) -> str:
-        """Queue an invocation and return its request id; raises `ThrottledError` when too many wait."""
+        """Queue an invocation, return its request id; `ThrottledError` when too many wait."""
         return self._functions.invoke_async(name, event)
 
     def process_ids(self) -> dict[str, list[int]]:
@@ -141,6 +173,8 @@ class Gateway:
         stage_path = f"/{self.description.api.stage}"
         if request.path.rstrip("/") == stage_path and request.method == "GET":
             return http11.response(426, b"", [("Upgrade", "websocket")])
+        if self._objects is not None and request.path.startswith(OBJECTS_PREFIX):
+            return self._objects.handle(request)
         return self._management.handle(request)
 
     async def upgrade(self, wire: Wire, request: http11.Request) -> None:

@@ -94,7 +94,7 @@ class Connection:
         self._on_ending = on_ending
         self._on_ended = on_ended
         self._binary = binary
-        self._parts: bytearray | None = None
+        self._parts = bytearray()
         self._text_parts = True
         self._paused = False
         self._in_flight = 0
@@ -206,10 +206,9 @@ class Connection:
                 self._parts = bytearray(frame.data)
                 self._text_parts = is_text
         elif opcode is _CONT:
-            assert self._parts is not None, "the core joins no message that was not begun"
             self._parts += frame.data
             if frame.fin:
-                data, self._parts = bytes(self._parts), None
+                data, self._parts = bytes(self._parts), bytearray()
                 self._deliver(data, self._text_parts)
 
     def _deliver(self, data: bytes, is_text: bool) -> None:
@@ -250,7 +249,6 @@ class Connection:
         self.end_code, self.end_reason = int(code), reason
         if self._timer is not None:
             self._timer.cancel()
-        self._parts = None
         self._on_ending(self)
 
     def _finish(self) -> None:

@@ -98,8 +98,8 @@ class Wire(asyncio.Protocol):
 
     def open(self, connection: Connection) -> None:
         """Become a WebSocket; what came too early is read now."""
-        assert self._reader is not None, "a socket is upgraded once"
-        early, self._reader = self._reader.rest(), None
+        early = self._reader.rest() if self._reader is not None else b""
+        self._reader = None
         self._connection = connection
         self._busy = False
         if not self.transport.is_closing():

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 STOP_TIMEOUT_S = 20.0  # an orderly stop of a stack takes up to 10 s
 LINE_BYTES_MAX = 64 * 1024
 TAIL_LINES_MAX = 10
+PROGRAM = (sys.executable, "-m", "streamproof.cli")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class Ended:
     name: str
     code: int
     results: Results | None
-    tail: tuple[str, ...]  # the last lines that it printed
+    tail: tuple[str, ...]  # its last lines on standard error
 
     @property
     def last_line(self) -> str:
@@ -50,18 +51,19 @@ def run(
     folder: Path,
     show: Callable[[str], None],
     timeout_s: float,
+    program: Sequence[str] = PROGRAM,
 ) -> Ended:
-    """Run `streamproof NAME WORDS --out FOLDER`; `show` gets every line that it prints.
+    """Run `streamproof NAME WORDS --out FOLDER`; `show` gets what it tells on standard error.
 
     After `timeout_s` it is interrupted, as Ctrl-C would. An interrupt here is passed on to it,
     waited for, and raised again: nothing is left running.
     """
-    command = [sys.executable, "-m", "streamproof.cli", name, *words, "--out", str(folder)]
+    command = [*program, name, *words, "--out", str(folder)]
     with subprocess.Popen(  # noqa: S603 - our own command line
         command,
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        stdout=subprocess.DEVNULL,  # its product is in the folder
+        stderr=subprocess.PIPE,
         start_new_session=True,  # Ctrl-C reaches us, and we pass it on once
     ) as process:
         clock = threading.Timer(timeout_s, _interrupt, [process])
@@ -80,10 +82,10 @@ def run(
 
 
 def _follow(process: subprocess.Popen[bytes], show: Callable[[str], None]) -> tuple[str, ...]:
-    """Show what the part prints until it closes its output; answers the last lines."""
+    """Show what the part tells until it closes standard error; answers the last lines."""
     tail: deque[str] = deque(maxlen=TAIL_LINES_MAX)
-    if process.stdout is not None:  # always: a pipe was asked for
-        while line := process.stdout.readline(LINE_BYTES_MAX):
+    if process.stderr is not None:  # always: a pipe was asked for
+        while line := process.stderr.readline(LINE_BYTES_MAX):
             if text := line.decode("utf-8", "replace").rstrip():
                 tail.append(text)
                 show(text)

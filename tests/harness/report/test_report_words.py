@@ -10,6 +10,7 @@ from streamproof.results import LoadVerdict, Results, Verdict
 from support.sample_results import sample_contract, sample_load, sample_results, sample_run
 
 EMBEDDED, VERSION = "The target embedded", "version 1 of the contract"
+NOT_KEPT_UP = "could not be measured: the generator did not keep up"
 
 
 def with_target(**changes) -> Results:
@@ -82,7 +83,7 @@ def test_lists_read_as_prose(items, text):
         ),
         (
             sample_results(invalid=True),
-            f"{EMBEDDED} keeps {VERSION}, but could not be measured: the generator did not keep up.",
+            f"{EMBEDDED} keeps {VERSION}, but {NOT_KEPT_UP}.",
         ),
         (
             with_clauses(Verdict.PASS, Verdict.INCONCLUSIVE),

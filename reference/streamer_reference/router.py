@@ -143,6 +143,7 @@ async def _run(
         request_id=request_id,
         objects=services.objects,
         counter=services.store,
+        clock=services.clock,
     )
     limit_s = min(handler.time_limit_of(request.payload), services.settings.short_limit_s)
     return await within(handler, job, services, limit_s)

@@ -103,6 +103,8 @@ def build(
     for path in json.loads(settings.handlers or "[]"):
         if (failure := registry.load_file(Path(path))) is not None:
             log("error", "handlers not loaded", reason=str(failure))
+    for failure in registry.load_entry_points():
+        log("error", "handlers not loaded", reason=str(failure))
     return Services(
         settings,
         store,

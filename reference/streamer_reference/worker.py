@@ -207,7 +207,7 @@ class Worker:
             return Status.COMPLETED, outcome, body
         handler = self._services.registry.get(request.action)
         attempts = handler.attempts if handler is not None else 1
-        if isinstance(failure, HandlerError) and failure.retryable:
+        if isinstance(failure, HandlerError) and failure.another_attempt:
             if request.failures + 1 < attempts:
                 raise RetryableError(failure.message, failure.details)
             if isinstance(failure, RetryableError):
@@ -233,6 +233,7 @@ class Worker:
             updates=reporter,
             objects=self._services.objects,
             counter=self._services.store,
+            clock=self._clock,
         )
         return await within(handler, job, self._services, handler.time_limit_of(payload))
 

@@ -135,6 +135,8 @@ class HandlerError(StreamerError):
         if not CODE_PATTERN.fullmatch(code):
             raise ValueError(f"{code!r} is no error code: use capitals, digits and underscores")
         super().__init__(code, message, details)
+        # Two questions: may the client ask again, and does the service try again by itself.
+        self.another_attempt = retryable
         self.retryable = self.retryable or retryable
 
 

@@ -28,7 +28,7 @@ HANDSHAKE_MS_MAX = 30_000  # SEND-3
 class Invoker(Protocol):
     """Asynchronous invocation of a function, as Lambda's `InvocationType=Event`."""
 
-    def __call__(self, function: str, event: dict[str, Any]) -> None:
+    def __call__(self, function: str, event: dict[str, Any], /) -> None:
         """Queue one invocation; raises when it is refused."""
         ...
 

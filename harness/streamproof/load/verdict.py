@@ -74,14 +74,15 @@ def estimate(slices: Sequence[Histogram], share: float, seed: int) -> Estimate:
 
 
 def design_effect(slices: Sequence[Histogram], value_ns: int) -> float:
-    """How much more the share above `value_ns` varies over slices than independent samples would.
+    """How much more the share from `value_ns` up varies over slices than independent samples would.
 
-    1 when nothing clusters; never below, since a plan more even than chance earns no credit.
+    1 when nothing clusters; never below, since a plan more even than chance earns no credit. The
+    value itself counts as the tail: requests that ended at their time limit are all equally slow.
     """
     total = sum(histogram.count for histogram in slices)
     bucket = index_of(value_ns)
     above = [
-        sum(count for index, count in histogram.counts.items() if index > bucket)
+        sum(count for index, count in histogram.counts.items() if index >= bucket)
         for histogram in slices
     ]
     share = sum(above) / total

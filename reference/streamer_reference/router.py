@@ -35,14 +35,13 @@ async def route(connection_id: str, text: str, services: Services) -> None:
         return
     now_ms = services.clock.now_ms()
     services.metrics.add("MessageSize", len(text))
-    if now_ms >= connection.token_expires_at_s * 1000:
-        await _refuse(connection, services, StreamerError("UNAUTHORIZED"), None)
-        await _end_session(connection_id, services)
-        return
+    expired = now_ms >= connection.token_expires_at_s * 1000
     request_id = None
     try:
         request = messages.parse_request(text)
         request_id = request.id or uuid.uuid4().hex
+        if expired:
+            raise StreamerError("UNAUTHORIZED")
         _, early_ms = take(services.settings.rate_limit, connection.bucket_empty_at_ms, now_ms)
         if early_ms:
             raise store.LimitReachedError("too many messages on this connection", early_ms)
@@ -62,9 +61,13 @@ async def route(connection_id: str, text: str, services: Services) -> None:
     except StreamerError as failure:
         if isinstance(failure, ValidationError) and request_id is None:
             request_id = failure.request_id
+        if expired:
+            failure = StreamerError("UNAUTHORIZED")
         if not isinstance(failure, store.LimitReachedError | store.StoreError):
             await _count(connection, services)
         await _refuse(connection, services, failure, request_id)
+        if expired:
+            await _end_session(connection_id, services)
         return
     await _answer(connection, request, request_id, handler, built_in, services)
 

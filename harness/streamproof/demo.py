@@ -29,7 +29,7 @@ REPORT = {
     "start_date": "2025-01-01",
     "end_date": "2025-12-31",
     "format": "pdf",
-    "report_type": "annual",
+    "report_type": "monthly",
     "include_charts": True,
 }
 
@@ -151,10 +151,12 @@ async def _told(
     """Follow one request message by message."""
     loop = asyncio.get_running_loop()
     began_s = loop.time()
-    messages = []
+    messages: list[Message] = []
     async for message in client.messages(action, payload):
+        repeat = any(message.get("sequence") == seen.get("sequence") for seen in messages)
+        again = "  (sent again after the takeover; a client drops it)" if repeat else ""
+        tell(line(message, loop.time() - began_s) + again)
         messages.append(message)
-        tell(line(message, loop.time() - began_s))
     return messages
 
 
@@ -181,7 +183,7 @@ async def _report(client: Client, console: Console) -> bool:
     """A long request with a live bar, and the file behind its URL."""
     _title(console, "1  A report that takes a while")
     with _bars(console) as bars:
-        end = await _with_bar(client, bars, "annual report, pdf", "generate_report", REPORT)
+        end = await _with_bar(client, bars, "a year's report, pdf", "generate_report", REPORT)
     result = end.get("result") or {}
     tell = _teller(console)
     tell(f"  {result.get('records')} records, {result.get('size_bytes')} bytes, to be fetched from")
@@ -220,7 +222,10 @@ async def _killed(client: Client, console: Console) -> bool:
     """A worker that ends itself with SIGKILL in its first attempt."""
     _title(console, "4  A worker that is killed in the middle: another takes the request over")
     payload = {
-        "steps": [{"percentage": 50, "ms": 250, "message": "half way"}],
+        "steps": [
+            {"percentage": 30, "ms": 250, "message": "begun"},
+            {"percentage": 60, "ms": 400, "message": "this far, then kill -9"},
+        ],
         "end": "crash",
         "end_attempts": 1,
         "result": {"survived": True},

@@ -75,7 +75,7 @@ async def test_all_scenes_are_shown():
     assert sorted(stack.actions) == ["echo_async"] * 3 + ["generate_report"] + ["probe.async"] * 2
     for part in (
         "1  A report that takes a while",
-        "annual report, pdf",
+        "a year's report, pdf",
         "3 records",
         "http://127.0.0.1/x",
         "#1  progress        50 %  half way",

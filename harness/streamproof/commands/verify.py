@@ -77,7 +77,7 @@ def _run_parts(
     for name, words in plan.items():
         place = folder / PARTS_FOLDER / name
         place.mkdir(parents=True, exist_ok=True)
-        with progress.shown(name) as show:
+        with progress.shown(name, announced=True) as show:
             left_s = max(end_s - time.monotonic(), 1.0)
             part = parts.run(name, words, place, show, left_s)
         if part.code == ExitCode.USAGE:

@@ -15,10 +15,14 @@ LINE_MAX = 160  # characters of a live line
 
 
 @contextlib.contextmanager
-def shown(title: str) -> Iterator[Callable[[str], None]]:
-    """A function that shows a line about `title`; on a terminal each replaces the one before."""
+def shown(title: str, *, announced: bool = False) -> Iterator[Callable[[str], None]]:
+    """A function that shows a line about `title`; on a terminal each replaces the one before.
+
+    `announced`: whoever the lines come from says the title itself.
+    """
     if not sys.stderr.isatty():
-        note(f"{title} ...")
+        if not announced:
+            note(f"{title} ...")
         yield note
         return
     from rich.console import Console  # noqa: PLC0415 - only a terminal pays for rich

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 LOG_LINES_MAX = 200  # per clause; the whole log is in the run's folder
 LOG_TEXT_MAX = 2_000  # characters of one message
+GLANCE_MAX = 160  # characters of what was seen, in the list of what needs a look
 VIOLATIONS_MAX = 50
 
 # The five ways a thing can look; each has a colour and a mark of its own in the page.
@@ -108,6 +109,12 @@ def troubled(contract: ContractResult) -> list[ClauseResult]:
     return sorted(clauses, key=lambda clause: _TROUBLE.index(clause.verdict))
 
 
+def glance(clause: ClauseResult) -> str:
+    """What was wrong with a clause, short enough for a list; all of it stands at the clause."""
+    text = clause.seen or clause.reason or clause.sentence
+    return text if len(text) <= GLANCE_MAX else f"{text[:GLANCE_MAX].rstrip()} …"
+
+
 def log_lines(clause: ClauseResult) -> tuple[list[WireLine], int]:
     """The wire log as it is shown, long messages cut; and how many lines are left out."""
     shown = [
@@ -178,27 +185,46 @@ def _allowed(figure: dict[str, Any]) -> str:
     return f"{sign} {words.number(float(figure['limit']))}"
 
 
-# How each setting reads in a sentence, in the order of the sentence.
+# How each setting reads, in the order of the sentence; the second half is small print.
 _SETTINGS: dict[str, Callable[[Any], str]] = {
     "connections": lambda value: words.plural(value, "connection"),
-    "connects_per_s": lambda value: f"opened {words.number(value)} per second",
     "rate_per_s": lambda value: f"{words.number(value)} requests per second in an open loop",
     "arrivals": lambda value: f"{value} arrivals",
-    "settle_s": lambda value: f"{words.duration(value)} to settle",
+    "seed": lambda value: f"seed {value}",
     "warm_up_s": lambda value: f"{words.duration(value)} of warm-up",
     "measure_s": lambda value: f"{words.duration(value)} measured",
+}
+_SMALL_PRINT: dict[str, Callable[[Any], str]] = {
+    "connects_per_s": lambda value: f"connections opened at {words.number(value)} per second",
+    "settle_s": lambda value: f"{words.duration(value)} to settle",
     "calibrate_s": lambda value: f"{words.duration(value)} of calibration",
-    "time_limit_s": lambda value: f"a time limit of {words.duration(value)}",
-    "seed": lambda value: f"seed {value}",
+    "measured_s": lambda value: f"{words.duration(value)} measured in the end",
+    "time_limit_s": lambda value: f"a request counts as lost after {words.duration(value)}",
+    "timer_precise": lambda value: (
+        "arrivals by a precise timer" if value else "arrivals by a timer of milliseconds"
+    ),
 }
 
 
 def settings(scenario: ScenarioResult) -> str:
-    """The scenario's settings in one sentence; unknown ones keep their names."""
+    """What was offered, in one sentence."""
     given = scenario.settings
-    known = [say(given[name]) for name, say in _SETTINGS.items() if name in given]
-    other = [f"{k.replace('_', ' ')} {v}" for k, v in given.items() if k not in _SETTINGS]
-    return ", ".join(known + other)
+    return _sentence([say(given[name]) for name, say in _SETTINGS.items() if name in given])
+
+
+def small_print(scenario: ScenarioResult) -> str:
+    """The other settings, in one sentence; those that nobody knows keep their names."""
+    given = scenario.settings
+    known = [say(given[name]) for name, say in _SMALL_PRINT.items() if name in given]
+    named = _SETTINGS.keys() | _SMALL_PRINT.keys()
+    other = [f"{k.replace('_', ' ')} {v}" for k, v in given.items() if k not in named]
+    return _sentence(known + other)
+
+
+def _sentence(parts: list[str]) -> str:
+    """Parts as a sentence of their own; nothing for none."""
+    text = ", ".join(parts)
+    return f"{text[:1].upper()}{text[1:]}." if text else ""
 
 
 def facts(results: Results) -> list[tuple[str, str]]:

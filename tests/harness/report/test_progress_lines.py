@@ -22,6 +22,13 @@ def test_a_log_gets_plain_lines(capsys):
     assert capsys.readouterr().err == "contract ...\nAUTH-1 pass\n"
 
 
+def test_a_title_is_said_once(capsys):
+    """Lines of a program that says its own title are passed on as they are."""
+    with progress.shown("contract", announced=True) as show:
+        show("contract ...")
+    assert capsys.readouterr().err == "contract ...\n"
+
+
 def test_a_terminal_gets_one_live_line(monkeypatch):
     """On a terminal the line replaces itself, and markup in it is text."""
     terminal = Terminal()

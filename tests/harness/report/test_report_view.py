@@ -123,14 +123,28 @@ def test_settings_are_one_sentence():
             "calibrate_s": 10,
             "time_limit_s": 25.0,
             "seed": 1,
+            "timer_precise": True,
             "other_thing": "x",
         },
     )
     assert view.settings(scenario) == (
-        "100 connections, opened 50 per second, 200 requests per second in an open loop, Poisson "
-        "arrivals, 1 s to settle, 5 s of warm-up, 1 min measured, 10 s of calibration, a time "
-        "limit of 25 s, seed 1, other thing x"
+        "100 connections, 200 requests per second in an open loop, Poisson arrivals, seed 1, "
+        "5 s of warm-up, 1 min measured."
     )
+    assert view.small_print(scenario) == (
+        "Connections opened at 50 per second, 1 s to settle, 10 s of calibration, a request counts "
+        "as lost after 25 s, arrivals by a precise timer, other thing x."
+    )
+    coarse = dataclasses.replace(scenario, settings={"timer_precise": False})
+    assert view.settings(coarse) == ""
+    assert view.small_print(coarse) == "Arrivals by a timer of milliseconds."
+
+
+def test_what_was_seen_is_short_in_a_list():
+    """A long sighting is cut where it stands in a list."""
+    clause = dataclasses.replace(sample_contract().clauses[0], seen="x" * 500)
+    assert view.glance(clause) == "x" * view.GLANCE_MAX + " …"
+    assert view.glance(dataclasses.replace(clause, seen="", reason="why")) == "why"
 
 
 def test_facts_leave_out_what_is_not_known():

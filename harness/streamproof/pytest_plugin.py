@@ -69,14 +69,11 @@ def streamproof_results(request: pytest.FixtureRequest) -> Mapping[str, ClauseRe
     from streamproof.errors import StreamproofError  # noqa: PLC0415 - likewise
 
     config = request.config
-    given = {
-        _name(option): config.getoption(_name(option), default) for option, default, _ in _OPTIONS
-    }
-    wanted = {
-        item.callspec.params[FIXTURE]
-        for item in request.session.items
-        if FIXTURE in getattr(getattr(item, "callspec", None), "params", ())
-    }
+    names = [_name(option) for option, *_ in _OPTIONS]
+    given = {name: config.getoption(name, None) for name in names}
+    items: list[Any] = list(request.session.items)  # a parametrized one has a callspec
+    params = [item.callspec.params for item in items if hasattr(item, "callspec")]
+    wanted = {found[FIXTURE] for found in params if FIXTURE in found}
     key = given["streamproof_target_jwt_key"]
     options = targets.TargetOptions(
         token=given["streamproof_target_token"],

@@ -58,7 +58,7 @@ class Context:
         self.random = random.Random(f"{seed}:{clause}")  # noqa: S311 - reproducible, not secret
         self.limits: Limits = target.description.limits
         self.judged = judged
-        self._patience = patience
+        self.patience = patience
         self.run = run
         self._journal = journal
         self._pacer = pacer
@@ -197,7 +197,7 @@ class Context:
             dialect=self.dialect,
             pacer=self._pacer,
             new_id=self.new_id,
-            patience=self._patience,
+            patience=self.patience,
         )
         self._sessions.append(session)
         return session
@@ -213,7 +213,7 @@ class Context:
 
     async def ended_status(self, session: Session, request_id: str) -> dict[str, Any]:
         """Ask `status` until the request has ended; `Broken` when it does not."""
-        timeout_s = self._patience.outcome_s
+        timeout_s = self.patience.outcome_s
         deadline_s = asyncio.get_running_loop().time() + timeout_s
         pause_s = 0.1
         while True:

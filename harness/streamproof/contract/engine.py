@@ -265,12 +265,22 @@ def _conclude(result: ClauseResult, ended: BaseException | None, item: Clause) -
         case StreamproofError():
             return dataclasses.replace(result, verdict=Verdict.ERROR, reason=ended.message)
         case _:
-            reason = f"{type(ended).__name__}: {ended}"[:500]
-            place = ended.__traceback__
-            while place is not None and place.tb_next is not None:
-                place = place.tb_next
-            where = f" ({place.tb_frame.f_code.co_name}:{place.tb_lineno})" if place else ""
-            return dataclasses.replace(result, verdict=Verdict.ERROR, reason=reason + where)
+            return _of_an_exception(result, ended, miss)
+
+
+def _of_an_exception(result: ClauseResult, ended: BaseException, miss: Verdict) -> ClauseResult:
+    """Ours, except where a clause handled a value of another type than the contract gives it."""
+    place = ended.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    code = place.tb_frame.f_code if place is not None else None
+    where = f" ({code.co_name}:{place.tb_lineno})" if code is not None and place else ""
+    reason = f"{type(ended).__name__}: {ended}"[:500] + where
+    in_a_clause = code is not None and Path(code.co_filename).parent.name == "clauses"
+    if in_a_clause and isinstance(ended, (AttributeError, TypeError)):
+        expected = "values of the types that the contract gives"
+        return dataclasses.replace(result, verdict=miss, expected=expected, seen=reason)
+    return dataclasses.replace(result, verdict=Verdict.ERROR, reason=reason)
 
 
 def _held_against(result: ClauseResult, violations: Sequence[Violation]) -> ClauseResult:

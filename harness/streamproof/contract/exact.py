@@ -6,16 +6,25 @@ import json
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from streamproof.contract.failures import Broken
+
 UNREADABLE = object()  # what `parse` gives for text that is no JSON
 
 
+class Members(dict[str, Any]):
+    """A JSON object that came from a target: a member that is not there is the target's fault."""
+
+    def __missing__(self, name: str) -> Any:
+        raise Broken(f"the member {name}", json.dumps(self, default=str))
+
+
 def parse(text: str) -> Any:
-    """A JSON value with exact numbers; `UNREADABLE` for anything else.
+    """A JSON value with exact numbers, its objects as `Members`; `UNREADABLE` for anything else.
 
     NaN and the infinities pass as floats, so that the rule they break can name them.
     """
     try:
-        return json.loads(text, parse_float=_decimal)
+        return json.loads(text, parse_float=_decimal, object_hook=Members)
     except (ValueError, RecursionError):
         return UNREADABLE
 

@@ -33,6 +33,7 @@ class Patience:
 
     answer_s: float = 10.0  # the contract allows a short answer 25 s, a busy machine needs one
     outcome_s: float = 30.0  # a long request of a clause works for a few seconds at most
+    takeover_s: float = 80.0  # RECOV-1: lease + 75 s
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import time
+from pathlib import Path
+from typing import Any
 
 from streamproof.load import echo_server
 
@@ -20,6 +23,7 @@ class Streamer:
         self.args = args
         self.began = time.monotonic()
         self.served = 0
+        self.before: bytes | None = None
 
     def stall(self) -> None:
         """Hold the whole server for the last `stall_s` of each `stall_every_s`."""
@@ -29,33 +33,41 @@ class Streamer:
             if into > every - length:
                 time.sleep(every - into)
 
+    def fault(self) -> str:
+        """Which fault this answer has: each in turn at every nth, most have none."""
+        self.served += 1
+        turn, left = divmod(self.served, self.args.every or self.served + 1)
+        return (
+            "" if left or not self.args.faults else self.args.faults[turn % len(self.args.faults)]
+        )
+
     def answer(self, text: bytes) -> bytes | None:
-        """One response, spoiled every nth time."""
+        """One message, or nothing."""
         self.stall()
         request = json.loads(text)
-        self.served += 1
-        spoil = self.args.every and self.served % self.args.every == 0
-        if self.args.mute or (spoil and self.args.fault == "lose"):
+        fault = self.fault()
+        if self.args.mute or fault == "lose":
             return None
-        message = {
+        if fault == "repeat" and self.before is not None:
+            return self.before
+        message: dict[str, Any] = {
             "type": "response",
             "request_id": request["id"],
             "sequence": 0,
             "timestamp": int(time.time() * 1000),
-            "success": True,
-            "data": {"echo": request["payload"]},
         }
-        if spoil and self.args.fault == "wrong":
-            message["data"] = {"echo": {"nonce": "another"}}
-        if spoil and self.args.fault == "refuse":
-            message |= {"type": "error"}
-            del message["data"], message["success"]
-            message["error"] = {
-                "code": "RATE_LIMITED",
-                "message": "slow down",
-                "retry": {"retryable": True, "after_ms": 100},
-            }
-        return json.dumps(message).encode()
+        if fault in ("refuse", "fail"):
+            code = "RATE_LIMITED" if fault == "refuse" else "TIMEOUT"
+            retry = {"retryable": True, "after_ms": 100}
+            message["type"] = "error"
+            message["error"] = {"code": code, "message": "not now", "retry": retry}
+        else:
+            payload = {"nonce": "another"} if fault == "wrong" else request["payload"]
+            message |= {"success": True, "data": {"echo": payload}}
+        reply = json.dumps(message).encode()
+        if not fault:
+            self.before = reply
+        return b"{not JSON" if fault == "garble" else reply
 
 
 def main() -> None:
@@ -64,9 +76,13 @@ def main() -> None:
     parser.add_argument("--stall-every-s", type=float, default=8.0)
     parser.add_argument("--stall-s", type=float, default=0.0)
     parser.add_argument("--every", type=int, default=0)
-    parser.add_argument("--fault", choices=("lose", "wrong", "refuse"), default="lose")
+    parser.add_argument("--faults", nargs="*", default=[])
     parser.add_argument("--mute", action="store_true")
-    echo_server.run(Streamer(parser.parse_args()).answer)
+    parser.add_argument("--pid-file", type=Path)
+    args = parser.parse_args()
+    if args.pid_file is not None:
+        args.pid_file.write_text(str(os.getpid()), encoding="ascii")
+    echo_server.run(Streamer(args).answer)
 
 
 if __name__ == "__main__":

@@ -173,12 +173,12 @@ class Conductor:
         if leg is None:
             return None
         figures, targets = self._look(leg, plan)
-        if not self._interrupted and any(t.verdict is LoadVerdict.INVALID for t in targets):
+        if self._again(leg, targets, LoadVerdict.INVALID):
             self._note(f"{plan.scenario}: invalid ({targets[0].reason}), repeated once")
             again = self._leg(users, plan, "repeat", plan.warm_up_s, plan.measure_s, 2, hiccups)
             leg = again or leg
             figures, targets = self._look(leg, plan)
-        if not self._interrupted and any(t.verdict is LoadVerdict.INCONCLUSIVE for t in targets):
+        if self._again(leg, targets, LoadVerdict.INCONCLUSIVE):
             self._note(f"{plan.scenario}: inconclusive ({targets[0].reason}), extended once")
             more = self._leg(users, plan, "extend", plan.warm_up_s, plan.measure_s, 3, hiccups)
             if more is not None:
@@ -190,6 +190,13 @@ class Conductor:
             user.checker = None
         self._disconnect(users)
         return self._described(plan, leg, floor, figures, targets, broken)
+
+    def _again(self, leg: Leg, targets: tuple[LoadTarget, ...], verdict: LoadVerdict) -> bool:
+        """Whether to measure once more; wrong messages have decided already, and so has Ctrl-C."""
+        counts = leg.recorder.counts
+        if self._interrupted or counts.lost or counts.repeated or counts.wrong:
+            return False
+        return any(target.verdict is verdict for target in targets)
 
     def _look(
         self, leg: Leg, plan: Plan
@@ -240,7 +247,13 @@ class Conductor:
         """The same users and rate against the bare echo server; none when interrupted before."""
         self._connect(users, plan, self._echo)
         leg = self._leg(
-            users, plan, "calibrate", CALIBRATION_WARM_UP_S, plan.calibrate_s, 1, hiccups
+            users,
+            plan,
+            "calibrate",
+            min(CALIBRATION_WARM_UP_S, plan.warm_up_s),
+            plan.calibrate_s,
+            1,
+            hiccups,
         )
         self._disconnect(users)
         return leg
@@ -302,6 +315,7 @@ class Conductor:
         measure_ns = start_ns + warm_up_s * NS_PER_S
         end_ns = measure_ns + measure_s * NS_PER_S
         before: Usage | None = None
+        answering = False
         reporter = gevent.spawn(self._tell, plan, phase, start_ns, warm_up, recorder)
         try:
             for offset_ns in moments:
@@ -311,12 +325,13 @@ class Conductor:
                 self._timer.wait_until(moment_ns)
                 if moment_ns < measure_ns:
                     current, second = warm_up, offset_ns // NS_PER_S
-                    self._expect_answers(warm_up, offset_ns, plan)
                 else:
                     current, second = recorder, (moment_ns - measure_ns) // NS_PER_S
                     if before is None:
                         hiccups.restart()
                         before = Usage.now()
+                if not answering:
+                    answering = self._answering((warm_up, recorder), offset_ns, plan)
                 current.planned(second)
                 users[pick.randrange(len(users))].assign(
                     Arrival(moment_ns, time.monotonic_ns(), second, current)
@@ -333,15 +348,18 @@ class Conductor:
             recorder.cut((after.wall_ns - measure_ns) // NS_PER_S)
         return Leg(recorder, strain, warm_up) if recorder.seconds else None
 
-    def _expect_answers(self, warm_up: Recorder, offset_ns: int, plan: Plan) -> None:
-        """Do not go on for minutes against a target that has never answered."""
+    def _answering(self, phases: Sequence[Recorder], offset_ns: int, plan: Plan) -> bool:
+        """Whether any answer has come; does not wait for minutes on a target that never answers."""
+        if any(phase.counts.answered + phase.counts.refused for phase in phases):
+            return True
         silence_s = max(SILENCE_S_MIN, plan.time_limit_s)
-        counts = warm_up.counts
-        if offset_ns > silence_s * NS_PER_S and not counts.answered + counts.refused:
+        if offset_ns > silence_s * NS_PER_S:
+            sent = sum(phase.counts.sent for phase in phases)
             raise TargetUnreachableError(
-                f"{self._target.name} answered none of {counts.sent} requests in {silence_s:g} s",
+                f"{self._target.name} answered none of {sent} requests in {silence_s:g} s",
                 "does it speak this dialect?",
             )
+        return False
 
     def _drain(self, users: list[StreamUser], time_limit_s: float) -> None:
         """Wait for what is under way, its time limit at most; then give it up."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from typing import TYPE_CHECKING, Any, cast
 
@@ -81,7 +82,7 @@ async def serve(answer: Callable[[bytes], bytes | None]) -> None:
 
 def ready_line(port: int) -> dict[str, Any]:
     """What is printed when the port accepts connections."""
-    return {"url": f"ws://127.0.0.1:{port}/"}
+    return {"url": f"ws://127.0.0.1:{port}/", "pid": os.getpid()}
 
 
 def run(answer: Callable[[bytes], bytes | None]) -> None:

@@ -77,16 +77,23 @@ class Plan:
 
 
 def plan_of(
-    user_class: Any, size: str, seed: int, overrides: Overrides, texts: Mapping[str, str]
+    user_class: Any,
+    size: str,
+    seed: int,
+    overrides: Overrides,
+    texts: Mapping[str, str],
+    defaults: Mapping[str, str],
 ) -> Plan:
     """The plan of a `StreamUser` class; `texts` are targets by name and replace the class's own.
+
+    `defaults` are targets by name for a class that names none.
 
     `UsageError` for what cannot be run.
     """
     scenario = user_class.scenario()
     own = {f"{scenario}.{figure}": getattr(user_class, figure) for figure in thresholds.FIGURES}
-    named = {key: text for key, text in own.items() if text}
-    named |= {key: text for key, text in texts.items() if key.partition(".")[0] == scenario}
+    named = {key: text for key, text in own.items() if text} or _of(scenario, defaults)
+    named |= _of(scenario, texts)
     connections = overrides.connections or user_class.connections
     measure_s = overrides.measure_s or user_class.measure_s[size]
     _within("connections", connections, CONNECTIONS_MAX)
@@ -111,6 +118,10 @@ def plan_of(
         seed=seed,
         thresholds=tuple(thresholds.parse(key, text) for key, text in named.items()),
     )
+
+
+def _of(scenario: str, texts: Mapping[str, str]) -> dict[str, str]:
+    return {key: text for key, text in texts.items() if key.partition(".")[0] == scenario}
 
 
 def _within(what: str, value: int, most: int) -> None:

@@ -158,8 +158,9 @@ def _prepared(environment: Any, runner: Any, planned: list[type[StreamUser]]) ->
         rate_per_s=options.streamproof_rate,
     )
     size, seed = settings["load.size"], settings["load.seed"]
+    said, defaults = _thresholds(settings)
     plans = [
-        (user_class, plan_of(user_class, size, seed, overrides, settings.thresholds))
+        (user_class, plan_of(user_class, size, seed, overrides, said, defaults))
         for user_class in planned
     ]
     began = datetime.datetime.now(datetime.UTC)
@@ -171,6 +172,16 @@ def _prepared(environment: Any, runner: Any, planned: list[type[StreamUser]]) ->
         dataclasses.replace(config.target_options(settings), serve_arguments=SERVE_ARGUMENTS),
     )
     return Run(environment, settings, plans, folder, run_id, began, target)
+
+
+def _thresholds(settings: config.Config) -> tuple[dict[str, str], dict[str, str]]:
+    """Targets that a file names, and those that are only defaults: a scenario's own lie between."""
+    said: dict[str, str] = {}
+    defaults: dict[str, str] = {}
+    for name, text in settings.thresholds.items():
+        default = settings.settings[f"{config.OPEN_TABLE}.{name}"].source == config.DEFAULT
+        (defaults if default else said)[name] = text
+    return said, defaults
 
 
 def _settings(environment: Any) -> config.Config:

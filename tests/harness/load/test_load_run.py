@@ -1,0 +1,299 @@
+"""Locust as people run it, for a few seconds, against servers that are slow or wrong on purpose.
+
+Importing locust patches a process, so nothing here imports it: everything is seen from outside.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from streamproof.results import LoadVerdict, Results
+
+ROOT = Path(__file__).resolve().parents[3]
+SERVER = ROOT / "tests" / "support" / "echo_streamer.py"
+TIMEOUT_S = 90
+
+# A target of seconds on the median: a machine that is busy with other tests still passes it.
+SCENARIO = '''
+from streamproof.load.user import Poisson, StreamUser, operation
+
+class Request(StreamUser):
+    """Short and quick to measure."""
+
+    connections = 2
+    arrivals = Poisson(rate_per_s=100)
+    settle_s = 0.1
+    warm_up_s = 1
+    measure_s = {"full": 6, "smoke": 5}
+    calibrate_s = {"full": 1, "smoke": 1}
+    time_limit_s = 1.0
+    latency_ms = "p(50) < 10000"
+
+    @operation
+    def echo(self) -> None:
+        self.short({"nonce": self.nonce()})
+'''
+
+CLOSED_LOOP = """
+from locust import constant, task
+from streamproof.load.user import StreamUser
+
+class Visitor(StreamUser):
+    wait_time = constant(0.1)
+
+    @task
+    def echo(self) -> None:
+        value = self.request("echo", {"text": "hello"}).result(timeout_s=5)
+        assert value == {"text": "hello"}, value
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Ended:
+    """How a run ended."""
+
+    code: int
+    output: str
+    results: Results | None
+
+    @property
+    def scenario(self):
+        """The one scenario."""
+        assert self.results is not None, self.output
+        assert self.results.load is not None
+        return self.results.load.scenarios[0]
+
+    def quantile_ms(self, curve, share):
+        """A quantile of one curve."""
+        points = next(c.points for c in self.scenario.curves if c.name == curve)
+        return next(ms for quantile, ms in points if quantile >= share)
+
+
+def environment():
+    """This process's environment with our packages on the path and no settings of its own."""
+    paths = [str(ROOT / "reference"), str(ROOT / "harness")]
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("STREAMPROOF_")}
+    return inherited | {"PYTHONPATH": os.pathsep.join(paths)}
+
+
+def words(folder, *options, text=SCENARIO):
+    """The command line of a run of `text` as a locustfile in `folder`."""
+    file = folder / "locustfile.py"
+    file.write_text(text, encoding="utf-8")
+    return [
+        *(sys.executable, "-m", "locust", "-f", str(file), "--headless", "--loglevel", "ERROR"),
+        *("--out", str(folder / "run"), *options),
+    ]
+
+
+def server(*options):
+    """The target that starts the test server."""
+    return f"cmd:{sys.executable} {SERVER} {' '.join(map(str, options))}"
+
+
+@dataclasses.dataclass
+class Started:
+    """A run under way."""
+
+    process: subprocess.Popen
+    folder: Path
+
+    def ended(self):
+        """Wait for its end."""
+        code = self.process.wait(TIMEOUT_S)
+        path = self.folder / "run" / "results.json"
+        output = (self.folder / "output").read_text(encoding="utf-8")
+        return Ended(code, output, Results.read(path) if path.exists() else None)
+
+
+def start(folder, *options, text=SCENARIO):
+    """Begin a run in a folder of its own."""
+    with (folder / "output").open("wb") as output:
+        process = subprocess.Popen(
+            words(folder, *options, text=text),
+            cwd=folder,
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    return Started(process, folder)
+
+
+def assert_not_blamed(ended):
+    """The target passes; on a machine that is busy with others the generator says so instead."""
+    assert ended.results is not None, ended.output
+    assert ended.results.load is not None
+    verdict = ended.scenario.targets[0].verdict
+    assert verdict in (LoadVerdict.PASS, LoadVerdict.INVALID), ended.output
+    assert ended.code == ended.results.exit_code == (0 if verdict is LoadVerdict.PASS else 3)
+
+
+FAULTS = ("lose", "wrong", "refuse", "fail", "repeat", "garble")
+RUNS = {
+    "faults": ("--target", server("--every", 15, "--faults", *FAULTS)),
+    "absent": ("--host", "ws://127.0.0.1:1/dev"),
+    "mute": ("--target", server("--mute"), "-t", "60s"),
+    "no target": ("--target", "nowhere"),
+    "no rate": ("--rate", "-1"),
+    "too many": ("-u", "20000"),
+    "remote": ("--target", "ws://203.0.113.1/dev"),
+    "closed loop": ("--target", server(), "-u", "2", "-t", "2s"),
+}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Runs whose figures nobody looks at, begun at once; whatever still runs is ended."""
+    started = {
+        name: start(
+            tmp_path_factory.mktemp("run"),
+            *options,
+            text=CLOSED_LOOP if name == "closed loop" else SCENARIO,
+        )
+        for name, options in RUNS.items()
+    }
+    yield started
+    for run in started.values():
+        if run.process.poll() is None:
+            run.process.terminate()
+            run.process.wait(TIMEOUT_S)
+
+
+def gone(pid):
+    """Whether a process has ended and was waited for."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+def test_a_stall_shows_in_the_corrected_latency_only(tmp_path):
+    """A server that stalls half a second in three: the plan sees it, a closed loop does not."""
+    target = server("--stall-every-s", 3, "--stall-s", 0.5)
+    ended = start(tmp_path, "--rate", "200", "--target", target).ended()
+    assert_not_blamed(ended)
+    # A sixth of the arrivals fall into stalls and wait evenly from 0 to 500 ms: p99 is 470 ms.
+    assert ended.quantile_ms("corrected", 0.99) == pytest.approx(470, rel=0.1)
+    # Two connections notice a stall once each, four of twelve hundred requests: p99 misses them.
+    assert ended.quantile_ms("uncorrected", 0.99) < 100
+    assert ended.quantile_ms("calibration", 0.99) < 100
+    assert ended.scenario.counts["answered"] == ended.scenario.counts["sent"]
+    assert ended.scenario.violations == ()
+    assert len(ended.scenario.seconds) == 6
+    assert 'request.latency_ms = "p(50) < 10000"  measured' in ended.output
+
+
+def test_every_kind_of_wrong_answer_is_counted_and_fails_the_run(runs):
+    """Lost, repeated, wrong and garbled answers are violations, refusals are not."""
+    ended = runs["faults"].ended()
+    counts = ended.scenario.counts
+    assert ended.code == 1, ended.output
+    assert counts["sent"] == counts["answered"] + counts["refused"] + counts["indeterminate"]
+    assert counts["sent"] > 400
+    assert min(counts[name] for name in ("lost", "repeated", "wrong", "refused")) > 0
+    # A repeat and a garbled message stand in for an answer, which is then lost.
+    assert counts["lost"] > counts["repeated"]
+    assert any("expected" in words for words in ended.scenario.violations)
+    assert any("no answer came" in words for words in ended.scenario.violations)
+
+
+def test_an_interrupted_run_judges_what_it_measured(tmp_path):
+    """Ctrl-C ends the phase, gives a verdict, and leaves no process behind."""
+    pid_file = tmp_path / "pid"
+    argv = words(tmp_path, "--target", server("--pid-file", pid_file), "-t", "60s")
+    with subprocess.Popen(
+        argv,
+        cwd=tmp_path,
+        env=environment() | {"STREAMPROOF_PROGRESS": "json"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith('{"progress"'):
+                progress = json.loads(line)["progress"]
+                if progress["phase"] == "measure" and progress["second"] == 6:
+                    process.send_signal(signal.SIGINT)
+                    break
+        output = process.stdout.read()
+        code = process.wait(TIMEOUT_S)
+    results = Results.read(tmp_path / "run" / "results.json")
+    assert results.load is not None
+    scenario = results.load.scenarios[0]
+    assert 5 <= len(scenario.seconds) <= 8
+    assert_not_blamed(Ended(code, output, results))
+    assert any("interrupted" in words for words in results.load.not_shown)
+    assert gone(int(pid_file.read_text(encoding="ascii")))
+
+
+def test_a_target_that_is_not_there_is_one_clear_line(runs):
+    """No server: exit 2, the address, no results."""
+    ended = runs["absent"].ended()
+    assert ended.code == 2
+    assert "streamproof: no connection to ws://127.0.0.1:1/dev" in ended.output
+    assert "Traceback" not in ended.output
+    assert ended.results is None
+
+
+def test_a_target_that_never_answers_is_told_within_seconds(runs):
+    """A server that takes every request and says nothing: exit 2 and a hint, no long run."""
+    ended = runs["mute"].ended()
+    assert ended.code == 2
+    assert "answered none of" in ended.output
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("no target", "no such target"),
+        ("no rate", "--rate -1"),
+        ("too many", "20000 connections"),
+        ("remote", "--environment"),
+    ],
+)
+def test_wrong_words_end_before_anything_starts(runs, name, said):
+    """A target that is none, a rate that cannot be, a stranger's host: exit 2 each."""
+    ended = runs[name].ended()
+    assert ended.code == 2, ended.output
+    assert said in ended.output
+    assert "Traceback" not in ended.output
+
+
+def test_a_user_without_a_plan_is_any_locust_user(runs):
+    """Locust's tasks, wait times and exit code, on our connection and target."""
+    ended = runs["closed loop"].ended()
+    assert ended.code == 0, ended.output
+    assert ended.results is None
+    assert " 0(0.00%)" in ended.output
+
+
+def test_the_embedded_stack_is_started_measured_and_ended(tmp_path):
+    """With no target named, the reference is started, answers everything, and is ended."""
+    ended = start(tmp_path, "--size", "smoke").ended()
+    assert_not_blamed(ended)
+    assert ended.results.run.target["name"] == "embedded"
+    assert ended.scenario.counts["answered"] == ended.scenario.counts["sent"] > 300
+    assert ended.scenario.violations == ()
+
+
+def test_the_scenarios_that_ship_are_listed():
+    """`locust -f scenarios/ --list` shows what a user expects."""
+    done = subprocess.run(
+        [sys.executable, "-m", "locust", "-f", str(ROOT / "scenarios"), "--list"],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=True,
+    )
+    assert "Request" in done.stdout.split()

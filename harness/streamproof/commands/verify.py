@@ -15,7 +15,7 @@ from streamproof.terminal import note, say
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from streamproof.parts import Ended
     from streamproof.results import Results
@@ -30,6 +30,7 @@ streamproof verify --target wss://example.test/dev --environment dev --jwt-key d
 
 BUDGET_S = 235.0  # the whole of it ends within four minutes
 PARTS_FOLDER = ".parts"
+COMPLAINT = "streamproof: "  # how every command begins the line that says what is wrong
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,7 +59,7 @@ def run(args: argparse.Namespace) -> ExitCode:
         results = _together(run_id, _again(args, settings), started, begun_s, parts)
         _write(results, folder)
     finally:
-        _tidy(folder)
+        _tidy(folder, own=args.out is None)
     if args.out is None:
         runs.point_latest(folder)
     return _tell(results, parts, folder, as_json=args.json)
@@ -79,7 +80,7 @@ def _run_parts(
         place.mkdir(parents=True, exist_ok=True)
         with progress.shown(name, announced=True) as show:
             left_s = max(end_s - time.monotonic(), 1.0)
-            part = parts.run(name, words, place, show, left_s)
+            part = parts.run(name, words, place, _until_complaint(show), left_s)
         if part.code == ExitCode.USAGE:
             raise UsageError(*_told(part))
         if part.code == ExitCode.INTERRUPTED and part.results is None:
@@ -92,13 +93,26 @@ def _run_parts(
     return ended
 
 
+def _until_complaint(show: Callable[[str], None]) -> Callable[[str], None]:
+    """Show a part's lines up to what it complains of, which we say ourselves, once."""
+    complained = False
+
+    def tell(line: str) -> None:
+        nonlocal complained
+        complained = complained or line.startswith(COMPLAINT)
+        if not complained:
+            show(line)
+
+    return tell
+
+
 def _told(part: Ended) -> tuple[str, str]:
     """What a part that refused to run said: its message and its hint."""
     lines = [line.strip() for line in part.tail]
-    starts = [i for i, line in enumerate(lines) if line.startswith("streamproof: ")]
+    starts = [i for i, line in enumerate(lines) if line.startswith(COMPLAINT)]
     if not starts:
         return f"{part.name}: {lines[-1] if lines else 'refused to run'}", ""
-    message = lines[starts[-1]].removeprefix("streamproof: ")
+    message = lines[starts[-1]].removeprefix(COMPLAINT)
     return message, " ".join(lines[starts[-1] + 1 :])
 
 
@@ -150,11 +164,15 @@ def _write(results: Results, folder: Path) -> None:
         ) from error
 
 
-def _tidy(folder: Path) -> None:
-    """Remove what the parts left behind, and the folder when nothing is in it."""
+def _tidy(folder: Path, *, own: bool) -> None:
+    """Remove what the parts left behind, and what is half a run where the folder is `own`."""
+    from streamproof.report import render  # noqa: PLC0415 - keeps --help fast
+
     shutil.rmtree(folder / PARTS_FOLDER, ignore_errors=True)
+    if own and not (folder / render.RESULTS_NAME).exists():
+        shutil.rmtree(folder, ignore_errors=True)
     with contextlib.suppress(OSError):
-        folder.rmdir()
+        folder.rmdir()  # only an empty one goes
 
 
 def _tell(results: Results, parts: Sequence[Ended], folder: Path, *, as_json: bool) -> ExitCode:

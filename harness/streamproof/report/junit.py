@@ -10,6 +10,7 @@ import re
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
+from streamproof.contract.registry import SECTIONS
 from streamproof.report import words
 from streamproof.results import LoadVerdict, Verdict
 
@@ -102,7 +103,7 @@ def _contract_suites(contract: ContractResult) -> list[ET.Element]:
     sections = sorted({clause.section for clause in contract.clauses})
     suites = [
         _suite(
-            f"contract.{section} {words.SECTIONS.get(section, '')}".rstrip(),
+            f"contract.{section} {SECTIONS.get(section, '')}".rstrip(),
             [_clause_case(c, contract.strict) for c in contract.clauses if c.section == section],
         )
         for section in sections

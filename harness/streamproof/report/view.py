@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
+from streamproof.contract.registry import SECTIONS
 from streamproof.errors import ExitCode
 from streamproof.report import words
 from streamproof.results import LoadVerdict, Verdict
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
         WireLine,
     )
 
-LOG_LINES_MAX = 200  # per clause; the whole log is in the run's folder
+LOG_LINES_MAX = 200  # per clause; results.json has the whole log
+LOG_LINES_OF_GOOD_MAX = 40  # what went well is seldom read to the end
 LOG_TEXT_MAX = 2_000  # characters of one message
 GLANCE_MAX = 160  # characters of what was seen, in the list of what needs a look
 VIOLATIONS_MAX = 50
@@ -96,7 +98,7 @@ def sections(contract: ContractResult) -> list[Section]:
     return [
         Section(
             number,
-            words.SECTIONS.get(number, f"Section {number}"),
+            SECTIONS.get(number, f"Section {number}"),
             tuple(c for c in contract.clauses if c.section == number),
         )
         for number in numbers
@@ -117,13 +119,14 @@ def glance(clause: ClauseResult) -> str:
 
 def log_lines(clause: ClauseResult) -> tuple[list[WireLine], int]:
     """The wire log as it is shown, long messages cut; and how many lines are left out."""
+    most = LOG_LINES_OF_GOOD_MAX if tone(clause.verdict) == GOOD else LOG_LINES_MAX
     shown = [
         line
         if len(line.text) <= LOG_TEXT_MAX
         else dataclasses.replace(line, text=f"{line.text[:LOG_TEXT_MAX]} …")
-        for line in clause.log[:LOG_LINES_MAX]
+        for line in clause.log[:most]
     ]
-    return shown, max(len(clause.log) - LOG_LINES_MAX, 0)
+    return shown, max(len(clause.log) - most, 0)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

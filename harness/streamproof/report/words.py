@@ -13,16 +13,6 @@ if TYPE_CHECKING:
 
     from streamproof.results import ContractResult, LoadResult, LoadTarget, Results
 
-SECTIONS = {
-    1: "Connecting",
-    2: "Messages",
-    3: "Long requests",
-    4: "Broadcast and delivery",
-    5: "Limits",
-    6: "The platform",
-    7: "Operators",
-}
-
 NO_FIGURE = "–"  # noqa: RUF001 - an en dash, as in a printed table
 _DOUBT_OF_BOUND = 0.05  # an upper bound of a quantile is sought at 95 %
 

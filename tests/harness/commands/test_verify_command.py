@@ -21,13 +21,15 @@ class FakeParts:
             "load": (0, Results(sample_run(), load=sample_load()), ("60 of 60 s",)),
         }
         self.error: BaseException | None = None
+        self.error_in = "contract"
 
     def run(self, name, words, folder, show, timeout_s):
         assert 0 < timeout_s <= 235
         self.calls.append((name, list(words)))
-        show("at work")
+        for line in ("at work", *self.ends[name][2]):
+            show(line)
         (folder / "history.ndjson").write_text(name)
-        if self.error is not None:
+        if self.error is not None and name == self.error_in:
             raise self.error
         code, results, tail = self.ends[name]
         return parts.Ended(name, code, results, tail)
@@ -125,7 +127,9 @@ def test_a_part_that_cannot_start_is_told_in_its_own_words(fake, capsys, tmp_pat
     """A wrong start of a part is one line of the whole, exit 2, and leaves nothing to read."""
     fake.ends["contract"] = (2, None, tail)
     assert cli.main(["verify", "--out", "here"]) == 2
-    assert capsys.readouterr().err.splitlines()[-len(said) :] == said
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[-len(said) :] == said
+    assert len(lines) == len(set(lines)), "what is wrong is said once"
     assert len(fake.calls) == 1
     assert not (tmp_path / "here" / ".parts").exists()
 
@@ -137,11 +141,21 @@ def test_a_part_beyond_the_budget(fake, capsys):
     assert "run it alone: streamproof contract" in capsys.readouterr().err
 
 
-def test_an_interrupt_tidies_up(fake, tmp_path):
-    """Ctrl-C ends as 130 and leaves no half of a run."""
+@pytest.mark.parametrize("during", ["contract", "load"])
+def test_an_interrupt_tidies_up(fake, tmp_path, during):
+    """Ctrl-C ends as 130 and leaves no half of a run, early or late."""
+    fake.error, fake.error_in = KeyboardInterrupt(), during
+    assert cli.main(["verify"]) == 130
+    assert list((tmp_path / "reports").iterdir()) == []
+
+
+def test_a_folder_of_the_users_own_is_kept(fake, tmp_path):
+    """What was asked for with `--out` is not removed, only our own working folder in it."""
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "mine").write_text("")
     fake.error = KeyboardInterrupt()
     assert cli.main(["verify", "--out", "here"]) == 130
-    assert not (tmp_path / "here").exists()
+    assert [file.name for file in (tmp_path / "here").iterdir()] == ["mine"]
 
 
 @pytest.mark.parametrize(

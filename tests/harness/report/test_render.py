@@ -153,16 +153,17 @@ def test_backticks_become_code():
     assert "Requires <code>exp</code>, <code>sub</code>" in render.to_html(sample_results())
 
 
-def test_a_long_log_is_cut_and_says_so():
-    """A log beyond the bound shows its beginning and counts the rest."""
+@pytest.mark.parametrize(("verdict", "shown"), [(Verdict.PASS, 40), (Verdict.FAIL, 200)])
+def test_a_long_log_is_cut_and_says_so(verdict, shown):
+    """A log beyond the bound shows its beginning and counts the rest; a failure shows more."""
     contract = sample_contract()
     lines = tuple(WireLine(float(i), "a", ">", f"m{i}") for i in range(250))
-    clause = dataclasses.replace(contract.clauses[0], log=lines)
+    clause = dataclasses.replace(contract.clauses[0], log=lines, verdict=verdict)
     page = page_of(Results(sample_run(), contract=dataclasses.replace(contract, clauses=(clause,))))
     assert "Wire log, 250 messages" in page.text
-    assert "50 more lines are in results.json." in page.text
-    assert "m199" in page.text
-    assert "m200" not in page.text
+    assert f"{250 - shown} more lines are in results.json." in page.text
+    assert f"m{shown - 1}" in page.text
+    assert f"m{shown}" not in page.text
 
 
 def test_violations_are_bounded():

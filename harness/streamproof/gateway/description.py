@@ -17,6 +17,9 @@ from streamproof.gateway.filter_patterns import PATTERNS_MAX, check_pattern
 Run = Callable[[dict[str, Any]], Awaitable[Any]]
 """An asynchronous function in the process: an event in, an answer out, both JSON values."""
 
+Page = Callable[[], tuple[str, bytes]]
+"""A page: its content type and its content as they are now."""
+
 MESSAGE_BYTES_MAX = 131_072  # PostToConnection Data, botocore's model; quota of WebSocket APIs
 FRAME_BYTES_MAX = 32_768  # quota of WebSocket APIs
 
@@ -173,7 +176,12 @@ class Limits:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Description:
-    """Everything a gateway is told before it starts."""
+    """Everything a gateway is told before it starts.
+
+    `objects` is the folder whose files presigned URLs fetch; `pages` are for the operator at this
+    machine, by path, and answer a loopback Host alone: a name that a web page of somebody else's
+    made to point here (DNS rebinding) reads nothing.
+    """
 
     api: Api
     functions: tuple[Function, ...]
@@ -182,6 +190,7 @@ class Description:
     mappings: tuple[EventSourceMapping, ...] = ()
     limits: Limits = dataclasses.field(default_factory=Limits)
     objects: Path | None = None
+    pages: Mapping[str, Page] = dataclasses.field(default_factory=dict)
     raw_echo: bool = False
     verbose: bool = False
 

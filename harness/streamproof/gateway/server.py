@@ -173,6 +173,10 @@ class Gateway:
         stage_path = f"/{self.description.api.stage}"
         if request.path.rstrip("/") == stage_path and request.method == "GET":
             return http11.response(426, b"", [("Upgrade", "websocket")])
+        page = self.description.pages.get(request.path)
+        if page is not None and request.method == "GET" and _names_loopback(request):
+            content_type, body = page()
+            return http11.response(200, body, [("Content-Type", content_type)])
         if self._objects is not None and request.path.startswith(OBJECTS_PREFIX):
             return self._objects.handle(request)
         return self._management.handle(request)
@@ -257,6 +261,11 @@ class Gateway:
             await self._functions.invoke(api.routes["$disconnect"], event)
         except (FunctionError, ThrottledError) as error:
             _LOG.warning("$disconnect failed: %s", error)
+
+
+def _names_loopback(request: http11.Request) -> bool:
+    host = (request.header.get("host") or "").rsplit(":", 1)[0]
+    return host in ("127.0.0.1", "localhost", "[::1]")
 
 
 def _echo(connection: Connection, data: bytes, is_text: bool) -> None:

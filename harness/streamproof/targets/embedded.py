@@ -35,6 +35,7 @@ from streamproof.targets.base import Limits as DeclaredLimits
 from streamproof.targets.state import ISSUER, State
 
 STAGE = "dev"
+METRICS_PATH = "/metrics"  # each metric's sum, as JSON; the totals that CloudWatch would show
 REGION = "us-east-1"
 SWEEP_S = 1.0  # the schedule on AWS is a minute, the shortest that EventBridge has
 METRICS_FLUSH_S = 1.0
@@ -147,6 +148,11 @@ class Stack:
     def _count(self, line: str) -> None:
         self.gateway.metrics.feed(line)
 
+    def _metrics_page(self) -> tuple[str, bytes]:
+        self.services.metrics.flush()
+        totals = dict(sorted(self.gateway.metrics.totals().items()))
+        return "application/json", json.dumps(totals).encode()
+
     async def _flush(self) -> None:
         while True:
             await asyncio.sleep(METRICS_FLUSH_S)
@@ -203,6 +209,7 @@ class Stack:
             ),
             credentials=Credentials(state.access_key_id, state.secret_access_key),
             objects=state.objects,
+            pages={METRICS_PATH: self._metrics_page},
             raw_echo=options.raw_echo,
             verbose=options.verbose,
         )

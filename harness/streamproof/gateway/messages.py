@@ -6,7 +6,6 @@ not. An error never closes the connection. Envelopes as recorded (middy#1219, aw
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from streamproof.gateway import events
@@ -42,10 +41,10 @@ class MessageDispatcher:
         self._tasks.start(self._run(connection, data))
 
     def _envelope(self, connection: Connection, message: str, request_id: str) -> None:
-        own = {"connectionId": connection.session.connection_id, "requestId": request_id}
-        rest = json.dumps(own, separators=(",", ":"))[1:]
-        # AWS puts a blank after the first colon only.
-        connection.answer(f'{{"message": {json.dumps(message)}, {rest}'.encode())
+        # Blanks as recorded: after each comma, and after the first colon only.
+        own_id = connection.session.connection_id
+        text = f'{{"message": "{message}", "connectionId":"{own_id}", "requestId":"{request_id}"}}'
+        connection.answer(text.encode())
 
     async def _run(self, connection: Connection, data: bytes) -> None:
         try:

@@ -32,7 +32,7 @@ def read_proxy_answer(answer: Any) -> ProxyAnswer:
     if not isinstance(answer, dict) or not _MEMBERS.issuperset(answer):
         raise MalformedAnswerError(f"not a proxy answer: {type(answer).__name__}")
     status = answer.get("statusCode")
-    if isinstance(status, str) and status.isdecimal():
+    if isinstance(status, str) and status.isdecimal() and len(status) == 3:
         status = int(status)
     if not isinstance(status, int) or isinstance(status, bool) or not 100 <= status <= 599:
         raise MalformedAnswerError(f"statusCode is {status!r:.40}")

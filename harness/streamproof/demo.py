@@ -1,6 +1,7 @@
 """What `streamproof demo` shows: five scenes against a live stack, through a WebSocket and no more.
 
-Every message that is printed came over the wire; the counts at the end are the client's own.
+Every message that is printed came over the wire; at the end the client's own counts stand beside
+the metrics that the system wrote.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import contextlib
 import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
@@ -17,6 +19,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from streamproof.errors import HarnessError, TargetUnreachableError
+from streamproof.targets.http import fetch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -164,10 +167,15 @@ async def play(url: str, token: str, console: Console) -> bool:
     """Show all scenes; answers whether each ended as it should."""
     async with opened(url, token) as client:
         endings = [
-            await scene(client, console)
-            for scene in (_report, _side_by_side, _failing, _killed, _counted)
+            await scene(client, console) for scene in (_report, _side_by_side, _failing, _killed)
         ]
+        endings.append(await _counted(client, console, metrics_url(url)))
     return all(endings)
+
+
+def metrics_url(url: str) -> str:
+    """Where the stack behind a WebSocket URL shows its metrics to its own machine."""
+    return f"http://{urlsplit(url).netloc}/metrics"
 
 
 def _title(console: Console, text: str) -> None:
@@ -234,13 +242,21 @@ async def _killed(client: Client, console: Console) -> bool:
     return messages[-1].get("type") == "complete" and gapless(messages)
 
 
-async def _counted(client: Client, console: Console) -> bool:
-    """The client's own counts."""
-    _title(console, "5  What was just seen, counted")
+async def _counted(client: Client, console: Console, url: str) -> bool:
+    """The client's own counts, and the metrics that the system wrote about the same."""
+    _title(console, "5  What was just seen, counted by the client")
     tell = _teller(console)
     for name, count in counts(client).items():
-        tell(f"  {name:<34}{count:>5}")
-    return True
+        tell(f"  {name:<34}{count:>8}")
+    _title(console, "   and in the metrics that the functions wrote")
+    try:
+        answer = await fetch("GET", url)
+        metrics: dict[str, float] = json.loads(answer.body)
+    except (OSError, TimeoutError, ValueError) as error:
+        raise HarnessError(f"no metrics at {url}: {error}", "run `streamproof verify`") from error
+    for name, total in metrics.items():
+        tell(f"  {name:<34}{total:>8.0f}")
+    return metrics.get("MessageSent", 0) >= sum(client.seen.values()) - client.seen["sent"]
 
 
 def gapless(messages: list[Message]) -> bool:

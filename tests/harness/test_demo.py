@@ -10,9 +10,10 @@ import types
 
 import pytest
 from rich.console import Console
+from websockets.asyncio.server import serve
+
 from streamproof import cli, demo, targets
 from streamproof.errors import HarnessError, TargetUnreachableError
-from websockets.asyncio.server import serve
 
 
 def message(kind: str, request_id: str, sequence: int, **members) -> str:
@@ -27,6 +28,13 @@ class Stack:
         self.broken = ""
         self.silent = ""
         self.actions: list[str] = []
+        self.metrics: object = {"MessageSent": 18.0}
+
+    def page(self, connection, request):
+        """The metrics, to plain HTTP."""
+        if request.path != "/metrics":
+            return None
+        return connection.respond(200, json.dumps(self.metrics))
 
     async def serve(self, socket) -> None:
         """One connection."""
@@ -55,7 +63,7 @@ class Stack:
 @contextlib.asynccontextmanager
 async def playing(stack: Stack):
     """The stack on a free port; yields its URL."""
-    async with serve(stack.serve, "127.0.0.1", 0) as server:
+    async with serve(stack.serve, "127.0.0.1", 0, process_request=stack.page) as server:
         yield f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/dev"
 
 
@@ -80,8 +88,9 @@ async def test_all_scenes_are_shown():
         "http://127.0.0.1/x",
         "#1  progress        50 %  half way",
         "#2  error           PROCESSING_FAILED: told to fail",
-        "requests sent                         6",
-        "failed with PROCESSING_FAILED         1",
+        "requests sent                            6",
+        "failed with PROCESSING_FAILED            1",
+        "MessageSent                             18",
     ):
         assert part in text
 
@@ -93,6 +102,24 @@ async def test_a_scene_that_ends_wrongly_is_noticed(broken):
     stack.broken = broken
     verdict, _ = await shown_by(stack)
     assert verdict is False
+
+
+async def test_metrics_below_what_was_seen_are_noticed():
+    """A system that loses count of its own messages is told."""
+    stack = Stack()
+    stack.metrics = {"MessageSent": 3.0}
+    verdict, _ = await shown_by(stack)
+    assert verdict is False
+
+
+async def test_no_metrics_are_an_error():
+    """A page that is no JSON ends the demo with the next step."""
+    stack = Stack()
+    stack.page = lambda connection, request: (
+        connection.respond(200, "<html>") if request.path == "/metrics" else None
+    )
+    with pytest.raises(HarnessError, match="no metrics at http://127"):
+        await shown_by(stack)
 
 
 async def test_silence_is_an_error(monkeypatch):

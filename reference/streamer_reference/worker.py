@@ -102,6 +102,7 @@ class Worker:
     async def _keep_lease(self, invocation_id: str) -> None:
         while True:
             await asyncio.sleep(self._services.settings.renewal_s)
+            self._services.metrics.flush()
             try:
                 await self._renew(invocation_id)
             except StreamerError as error:

@@ -43,18 +43,13 @@ class State(enum.Enum):
     GONE = "gone"
 
 
-@dataclasses.dataclass(slots=True)
+@dataclasses.dataclass(slots=True, eq=False)
 class Invocation:
     """An event on its way through an environment; its future is the answer, None if none waits."""
 
     request_id: str
     payload: bytes
     future: asyncio.Future[Any] | None
-
-    @property
-    def is_wanted(self) -> bool:
-        """Whether somebody still waits for the answer."""
-        return self.future is not None and not self.future.done()
 
     def end(self, answer: Any) -> None:
         """The function answered."""
@@ -185,6 +180,7 @@ class Environment:
         limit_s = self._function.timeout_s
         invocation.fail(FunctionError.timed_out(invocation.request_id, limit_s))
         self.kill()
+        self._gone("timed out")
 
     def _gone(self, how: str) -> None:
         if self.state is State.GONE:
@@ -265,17 +261,20 @@ class EnvironmentPool:
         else:
             self._waiting.append(invocation)
             self._grow()
-        return await future
+        try:
+            return await future
+        except asyncio.CancelledError:
+            if invocation in self._waiting:
+                self._waiting.remove(invocation)  # nobody waits for it any more
+            raise
 
     def is_idle(self, environment: Environment) -> None:
         """An environment asks for work."""
         self._failures = 0
-        while self._waiting:
-            invocation = self._waiting.popleft()
-            if invocation.is_wanted:
-                environment.invoke(invocation)
-                return
-        self._idle.append(environment)
+        if self._waiting:
+            environment.invoke(self._waiting.popleft())
+        else:
+            self._idle.append(environment)
 
     def is_gone(self, environment: Environment, start_error: FunctionError | None) -> None:
         """An environment ended; `start_error` says why when it never became ready."""

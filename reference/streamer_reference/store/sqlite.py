@@ -24,7 +24,7 @@ from streamer_reference.store.base import (
     Stored,
     StoreError,
 )
-from streamer_reference.store.sqlite_writer import Writer, open_database
+from streamer_reference.store.sqlite_writer import InlineWriter, Writer, open_database
 
 CHANGES_KEPT = 100_000  # the stream's memory, in records
 WORKERS_KEPT_MS = 3_600_000  # a lease that ended an hour ago tells nobody anything
@@ -62,13 +62,18 @@ _REQUEST_WIDTH = len(dataclasses.fields(Request))
 class SqliteStore(Store):
     """All tables in one file; open one per process. `on_change` is called after each commit."""
 
-    def __init__(self, path: Path, on_change: Callable[[], None] | None = None) -> None:
-        """Create the file, private to the user, when it is not there."""
+    def __init__(
+        self, path: Path, on_change: Callable[[], None] | None = None, *, threaded: bool = True
+    ) -> None:
+        """Create the file, private to the user, when it is not there.
+
+        Without a thread each write blocks the loop: for one process alone, on virtual time.
+        """
         path.touch(mode=0o600)
         self._reader = open_database(path)
         schema = (Path(__file__).parent / "schema.sql").read_text(encoding="utf-8")
         self._reader.executescript(schema)
-        self._writer = Writer(path, on_change)
+        self._writer = (Writer if threaded else InlineWriter)(path, on_change)
         self.reads = 0
         self.writes = 0
 

@@ -134,3 +134,29 @@ class Writer:
                 future.set_result(value)
         if self._on_commit is not None:
             self._on_commit()
+
+
+class InlineWriter:
+    """The same without a thread, for virtual time: a write is committed when it is asked for."""
+
+    def __init__(self, path: Path, on_commit: Callable[[], None] | None = None) -> None:
+        """`on_commit` runs after each write."""
+        self._database = open_database(path)
+        self._on_commit = on_commit
+
+    async def write(self, function: Write) -> Any:
+        """The function's answer; raises what it raised, with nothing changed."""
+        begin(self._database)
+        try:
+            answer = function(self._database)
+        except BaseException:
+            self._database.execute("ROLLBACK")
+            raise
+        self._database.execute("COMMIT")
+        if self._on_commit is not None:
+            self._on_commit()
+        return answer
+
+    def close(self) -> None:
+        """Let the file go."""
+        self._database.close()

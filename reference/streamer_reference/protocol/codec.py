@@ -33,9 +33,7 @@ def _float(text: str) -> float:
     value = float(text)
     if len(text) <= 16 and "e" not in text and "E" not in text:
         return value  # at most 15 significant digits: the double gives the same text back
-    if (
-        value == 0
-    ):  # apart: a Decimal's own exponent is bounded, and 1e-99999999999999999999 is text
+    if value == 0:  # apart: a Decimal bounds its exponent, a text does not
         exact = not text.lower().partition("e")[0].strip("-0.")
     else:
         exact = math.isfinite(value) and Decimal(repr(value)) == Decimal(text)

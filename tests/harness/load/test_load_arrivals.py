@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import islice, pairwise
 
 import pytest
+
 from streamproof.load.arrivals import NS_PER_S, Poisson
 
 

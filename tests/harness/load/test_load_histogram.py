@@ -7,6 +7,7 @@ import random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from streamproof.load.histogram import (
     VALUE_NS_MAX,
     Histogram,

@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from streamproof.results import LoadVerdict, Results
 
 ROOT = Path(__file__).resolve().parents[3]

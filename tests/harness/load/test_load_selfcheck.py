@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from streamproof.load import selfcheck
 from streamproof.load.histogram import Histogram
 from streamproof.load.recorder import Recorder

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from streamproof.errors import UsageError
 from streamproof.load.thresholds import Threshold, parse
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
+
 from streamproof.load.histogram import Histogram
 from streamproof.load.thresholds import parse
 from streamproof.load.verdict import design_effect, estimate, judge, samples_needed

@@ -7,13 +7,15 @@ before the first of their tests reports.
 
 from __future__ import annotations
 
+import argparse
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from streamproof.results import ClauseResult
 
@@ -34,21 +36,28 @@ def _name(option: str) -> str:
     return "streamproof_" + option.removeprefix("--").replace("-", "_")
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """Declare the options; one that another plugin took already is left to it."""
+@pytest.hookimpl(wrapper=True)
+def pytest_load_initial_conftests(parser: pytest.Parser) -> Iterator[None]:
+    """Declare the options last: an option that a project's own conftest has taken stays its own."""
+    yield
     group = parser.getgroup("streamproof", "streamproof: the contract against a target")
     for option, default, help_text in _OPTIONS:
-        try:
+        with contextlib.suppress(ValueError, argparse.ArgumentError):
             group.addoption(option, dest=_name(option), default=default, help=help_text)
-        except ValueError:
-            parser.extra_info[f"streamproof {option}"] = "taken by another plugin"
     group.addoption(
         "--clause-strict",
         action="store_true",
         dest="streamproof_strict",
         help="a missed SHOULD fails its test",
     )
-    group.addoption("--clause-seed", type=int, default=1, dest="streamproof_seed", metavar="N")
+    group.addoption(
+        "--clause-seed",
+        type=int,
+        default=1,
+        dest="streamproof_seed",
+        metavar="N",
+        help="of what clauses draw",
+    )
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

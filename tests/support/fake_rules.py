@@ -16,11 +16,11 @@ _ACTION = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _ID = re.compile(r"[\x21-\x7e]{1,128}")
 
 
-class Invalid(Exception):
+class InvalidError(Exception):
     """A token that is refused."""
 
 
-class Refusal(Exception):
+class RefusalError(Exception):
     """A message that is refused."""
 
     def __init__(
@@ -62,9 +62,9 @@ def read_token(text: str, key: rsa.RSAPublicKey, issuer: str, wrong: str) -> dic
         try:
             key.verify(raw, data, padding.PKCS1v15(), hashes.SHA256())
         except Exception as error:
-            raise Invalid("signature") from error
+            raise InvalidError("signature") from error
         return _claims(json.loads(jwt.utils.base64url_decode(body.encode())), issuer, wrong)
-    options = {name: False for name in ("verify_exp", "verify_nbf", "verify_iat", "verify_aud")}
+    options = dict.fromkeys(("verify_exp", "verify_nbf", "verify_iat", "verify_aud"), False)
     options |= {"verify_sub": False, "verify_iss": False, "verify_jti": False}
     claims = jwt.decode(text, key, algorithms=algorithms, options=options)  # type: ignore[arg-type]  # a plain dict of options
     return _claims(claims, issuer, wrong)
@@ -87,7 +87,7 @@ def _symmetric(text: str, header: dict[str, Any], key: rsa.RSAPublicKey) -> dict
     return claims
 
 
-def _claims(claims: dict[str, Any], issuer: str, wrong: str) -> dict[str, Any]:
+def _claims(claims: dict[str, Any], issuer: str, wrong: str) -> dict[str, Any]:  # noqa: PLR0912 - one branch per rule
     now_s = time.time()
     if wrong == "needs no exp" and "exp" not in claims:
         claims["exp"] = now_s + 600
@@ -95,26 +95,26 @@ def _claims(claims: dict[str, Any], issuer: str, wrong: str) -> dict[str, Any]:
         if name == "exp" or name in claims:
             value = claims.get(name)
             if isinstance(value, bool) or not isinstance(value, (int, float)):
-                raise Invalid(f"{name} is no number")
+                raise InvalidError(f"{name} is no number")
             if not 0 <= value < 2**40:
-                raise Invalid(f"{name} is no date")
+                raise InvalidError(f"{name} is no date")
     if claims["exp"] < now_s - 30 and wrong != "takes expired":
-        raise Invalid("expired")
+        raise InvalidError("expired")
     if claims.get("nbf", 0) > now_s + 30 and wrong != "ignores nbf":
-        raise Invalid("not yet valid")
+        raise InvalidError("not yet valid")
     if claims.get("iat", 0) > now_s + 60 and wrong != "ignores iat":
-        raise Invalid("issued ahead")
+        raise InvalidError("issued ahead")
     if claims.get("iss") != issuer and wrong != "ignores iss":
-        raise Invalid("issuer")
+        raise InvalidError("issuer")
     for name in ("sub", "tenant_id"):
         value = claims.get(name)
         if isinstance(value, str) and not value and wrong == "takes an empty sub":
             continue
         if not isinstance(value, str) or not 1 <= len(value) <= 256:
-            raise Invalid(name)
+            raise InvalidError(name)
     permissions = claims.get("permissions", [])
     if not isinstance(permissions, list) or not all(isinstance(p, str) for p in permissions):
-        raise Invalid("permissions")
+        raise InvalidError("permissions")
     return claims
 
 
@@ -150,7 +150,7 @@ def _depth(value: Any) -> int:
 
 
 def read_message(text: str, wrong: str) -> dict[str, Any]:
-    """A message that keeps MSG-1, or `Refusal` with the fields that do not."""
+    """A message that keeps MSG-1, or `RefusalError` with the fields that do not."""
     lenient = wrong == "takes any JSON"
     try:
         message = json.loads(
@@ -164,9 +164,9 @@ def read_message(text: str, wrong: str) -> dict[str, Any]:
             json.dumps(message, default=str, ensure_ascii=False).encode()
         deep = _depth(message) > 128
     except (ValueError, RecursionError) as error:
-        raise Refusal(fields=["$"]) from error
+        raise RefusalError(fields=["$"]) from error
     if not isinstance(message, dict) or (deep and not lenient):
-        raise Refusal(fields=["$"])
+        raise RefusalError(fields=["$"])
     bad = []
     if not isinstance(message.get("action"), str) or not _ACTION.fullmatch(message["action"]):
         bad.append("action")
@@ -190,7 +190,7 @@ def read_message(text: str, wrong: str) -> dict[str, Any]:
     if not good:
         bad.append("metadata")
     if bad:
-        raise Refusal(fields=bad, request_id=request_id if good_id else None)
+        raise RefusalError(fields=bad, request_id=request_id if good_id else None)
     return message
 
 

@@ -21,11 +21,10 @@ from typing import Any
 import jwt
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from support.fake_rules import InvalidError, RefusalError, dump, read_message, read_token
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
-
-from support.fake_rules import Invalid, Refusal, dump, read_message, read_token
 
 ISSUER = "https://fake.test"
 CODES_RETRYABLE = {"RATE_LIMITED", "SERVICE_UNAVAILABLE", "TIMEOUT", "STORAGE_ERROR"}
@@ -142,7 +141,7 @@ class FakeStreamer:
             token = ""
         try:
             socket.claims = read_token(token, KEY.public_key(), ISSUER, self.wrong)  # type: ignore[attr-defined]  # kept on the connection
-        except (Invalid, jwt.InvalidTokenError, ValueError, TypeError) as error:
+        except (InvalidError, jwt.InvalidTokenError, ValueError, TypeError) as error:
             if self.wrong == "opens, then closes":
                 socket.claims = None  # type: ignore[attr-defined]  # kept on the connection
                 return None
@@ -194,7 +193,7 @@ class FakeStreamer:
             with contextlib.suppress(ConnectionClosed):
                 await peer.socket.send(text)
 
-    def _spoil(self, message: dict[str, Any]) -> None:
+    def _spoil(self, message: dict[str, Any]) -> None:  # noqa: PLR0912 - one branch per fault
         kind = message["type"]
         match self.wrong:
             case "no request_id in errors" if kind == "error":
@@ -276,7 +275,7 @@ class FakeStreamer:
     async def _message(self, peer: Peer, text: str) -> None:
         try:
             message = read_message(text, self.wrong)
-        except Refusal as refusal:
+        except RefusalError as refusal:
             if self.wrong == "silent on nonsense":
                 return
             if self.wrong == "dies of nonsense":
@@ -291,7 +290,7 @@ class FakeStreamer:
             request_id = f"s-{int(time.time())}"
         try:
             await self._act(peer, request_id, message)
-        except Refusal as refusal:
+        except RefusalError as refusal:
             details = None
             if refusal.code == "VALIDATION_ERROR":
                 details = {"fields": [{"field": f, "message": "is wrong"} for f in refusal.fields]}
@@ -305,7 +304,7 @@ class FakeStreamer:
         peer.tokens = min(float(self.burst), peer.tokens + (now_s - peer.filled_s))
         peer.filled_s = now_s
         if peer.tokens < 1 and self.wrong != "no rate limit":
-            raise Refusal("RATE_LIMITED")
+            raise RefusalError("RATE_LIMITED")
         peer.tokens -= 1
 
     async def _act(self, peer: Peer, request_id: str, message: dict[str, Any]) -> None:
@@ -320,11 +319,11 @@ class FakeStreamer:
         if action.lower() in known and self.wrong == "any case":
             action = action.lower()
         if action not in known:
-            raise Refusal("INVALID_ACTION")
+            raise RefusalError("INVALID_ACTION")
         need = action.partition(".")[0]
         needed = need in ("probe", "broadcast") and need not in peer.permissions
         if needed and self.wrong != "reads no permissions":
-            raise Refusal("FORBIDDEN")
+            raise RefusalError("FORBIDDEN")
         self._validate(action, payload)
         if action == "probe.async":
             await self._queue(peer, request_id, payload, message)
@@ -357,7 +356,7 @@ class FakeStreamer:
         if not isinstance(payload.get("time_limit_ms", 1), int):
             bad.append("payload.time_limit_ms")
         if bad:
-            raise Refusal("VALIDATION_ERROR", bad)
+            raise RefusalError("VALIDATION_ERROR", bad)
 
     async def _short(
         self,
@@ -400,7 +399,7 @@ class FakeStreamer:
         await pause(payload.get("ms", 0) / 1000)
         match payload.get("end", "ok"):
             case "fail":
-                raise Refusal(payload.get("code", "PROCESSING_FAILED"))
+                raise RefusalError(payload.get("code", "PROCESSING_FAILED"))
             case "raise":
                 leak = "KeyError in /srv/app.py, table streamer-requests"
                 text = leak if self.wrong == "shows exceptions" else ""
@@ -410,7 +409,7 @@ class FakeStreamer:
                 if self.wrong == "hangs":
                     return None
                 await pause(SHORT_LIMIT_S)
-                raise Refusal("TIMEOUT")
+                raise RefusalError("TIMEOUT")
         return {}
 
     def _count(self, peer: Peer, payload: dict[str, Any]) -> None:
@@ -430,7 +429,7 @@ class FakeStreamer:
         for other in told:
             await self._post(other, message)
         if self.wrong == "fails on gone" and len(told) < 8 and len(self.peers) < 8:
-            raise Refusal("INTERNAL_ERROR")
+            raise RefusalError("INTERNAL_ERROR")
         counts = {"delivered": len(told), "gone": 0, "failed": 0}
         return {"broadcast_id": number, **counts}
 
@@ -452,8 +451,8 @@ class FakeStreamer:
         if job is None:
             others = any(found.id == wanted for found in self.jobs.values())
             if others and self.wrong == "tells that it exists":
-                raise Refusal("FORBIDDEN")
-            raise Refusal("NOT_FOUND")
+                raise RefusalError("FORBIDDEN")
+            raise RefusalError("NOT_FOUND")
         return job
 
     def _status(self, job: Job) -> dict[str, Any]:
@@ -467,7 +466,7 @@ class FakeStreamer:
 
     async def _cancel(self, job: Job) -> dict[str, Any]:
         if job.end and self.wrong != "cancels the ended":
-            raise Refusal("ALREADY_ENDED", details={"status": job.status})
+            raise RefusalError("ALREADY_ENDED", details={"status": job.status})
         if job.task is not None and self.wrong != "goes on after cancel":
             job.task.cancel()
         if job.flush is not None:
@@ -482,9 +481,9 @@ class FakeStreamer:
         key = self._key(peer, request_id)
         known = self.jobs.get(key)
         if known is not None and self.wrong != "forgets ids":
-            raise Refusal("DUPLICATE_REQUEST", details={"status": known.status})
+            raise RefusalError("DUPLICATE_REQUEST", details={"status": known.status})
         if peer.running >= self.in_flight and self.wrong != "no limit in flight":
-            raise Refusal("RATE_LIMITED")
+            raise RefusalError("RATE_LIMITED")
         if self.wrong == "identity from metadata":
             metadata = message.get("metadata", {})
             user, tenant = metadata.get("user_id"), metadata.get("tenant_id")

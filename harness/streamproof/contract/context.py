@@ -139,7 +139,7 @@ class Context:
         if isinstance(opened, Refused):
             raise Broken("the handshake of a good token to be answered 101", opened.status)
         who = f"{identity.user!r} of {identity.tenant!r}" if identity else "the given token"
-        return self._session(opened, who)
+        return self.adopt(opened, who)
 
     async def status(self, *, target: Target | None = None, **carriers: Any) -> int:
         """The status of a handshake; a connection that opens is closed again and gives 101."""
@@ -187,7 +187,8 @@ class Context:
                 "an answer to the handshake", f"{type(error).__name__}: {error}"
             ) from error
 
-    def _session(self, socket: ClientConnection, user: str) -> Session:
+    def adopt(self, socket: ClientConnection, user: str) -> Session:
+        """Make a session of an open connection; it is closed with the others."""
         lane = self._journal.lane()
         self._journal.opened(lane, user)
         session = Session(

@@ -7,14 +7,14 @@ target that answers, however wrongly, is judged by the clauses.
 from __future__ import annotations
 
 import asyncio
-import json
+import dataclasses
 from typing import Any
 
 from websockets.asyncio.client import ClientConnection
 
 from streamproof.contract.context import Context, Refused
 from streamproof.contract.failures import Broken
-from streamproof.contract.session import KEPT_BYTES_MAX, Session
+from streamproof.contract.session import KEPT_BYTES_MAX, Received, Session
 from streamproof.errors import TargetUnreachableError
 from streamproof.targets import Capability
 
@@ -22,30 +22,42 @@ HANDSHAKE_S = 16.0
 ABSENT_CODES = frozenset({"INVALID_ACTION", "FORBIDDEN"})
 
 
-async def discover(ctx: Context) -> frozenset[Capability]:
+@dataclasses.dataclass(frozen=True, slots=True)
+class Discovered:
+    """What the first words showed; `answers` when at least one was answered under its id."""
+
+    capabilities: frozenset[Capability]
+    answers: bool
+
+
+async def discover(ctx: Context) -> Discovered:
     """What the target can do; `TargetUnreachableError` when nothing is to be judged."""
     target = ctx.target
     if target.tokens is None:
         await _answers_at_all(ctx)
-        return target.capabilities
+        return Discovered(target.capabilities, answers=True)
     session = await _open(ctx)
-    texts = ['{"id":"sp-smoke-1","action":"echo","payload":{}}', "{"]
-    probe_id = ctx.new_id()
-    texts.append(json.dumps({"id": probe_id, "action": "probe.whoami"}))
-    for text in texts:
-        await session.send_text(text)
+    echo_id = await session.request("echo", {})
+    await session.send_text("{")
+    probe_id = await session.request("probe.whoami")
     await _spoken(session, 1)
     found = set(target.capabilities)
-    if Capability.PROBE not in found:
-        try:
-            item = await session.answer(probe_id)
-            absent = item.reading.code in ABSENT_CODES
-        except Broken:
-            absent = False  # it answers wrongly or not at all: the clauses say so
-        if not absent:
-            found.add(Capability.PROBE)
+    item = await _answer(session, probe_id)
+    # One that answers wrongly or not at all is taken to have the pack: its clauses say so.
+    if item is None or item.reading.code not in ABSENT_CODES:
+        found.add(Capability.PROBE)
+    answers = item is not None or await _answer(session, echo_id) is not None
+    if session.flooded:
+        raise _flood()
     await session.close()
-    return frozenset(found)
+    return Discovered(frozenset(found), answers)
+
+
+async def _answer(session: Session, request_id: str) -> Received | None:
+    try:
+        return await session.answer(request_id)
+    except Broken:
+        return None
 
 
 async def _spoken(session: Session, count: int) -> None:
@@ -53,14 +65,18 @@ async def _spoken(session: Session, count: int) -> None:
         await session.wait(lambda _: len(session.received) >= count, "any message")
     except Broken as error:
         if session.flooded:
-            raise TargetUnreachableError(
-                f"the target sent over {KEPT_BYTES_MAX:,} bytes before its first answer",
-                "is this the right address?",
-            ) from error
+            raise _flood() from error
         raise TargetUnreachableError(
             f"the target opens and says nothing: {error.seen}",
             "is this the right address and stage?",
         ) from error
+
+
+def _flood() -> TargetUnreachableError:
+    return TargetUnreachableError(
+        f"the target sent over {KEPT_BYTES_MAX:,} bytes in answer to three short messages",
+        "is this the right address?",
+    )
 
 
 async def _open(ctx: Context) -> Session:
@@ -72,8 +88,7 @@ async def _open(ctx: Context) -> Session:
     for carrier in carriers:
         opened = await _handshake(ctx, carrier)
         if not isinstance(opened, Refused):
-            await opened.close()
-            return await ctx.connect(identity, token=token, **carrier)
+            return ctx.adopt(opened, "the first words")
         statuses.append(opened.status)
     hint = "check --token or --jwt-key, --issuer and --audience"
     if statuses[0] not in (401, 403):

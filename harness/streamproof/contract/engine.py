@@ -107,6 +107,7 @@ class _Run:
         self._pacer = Pacer(target.clearance.caps)
         self._capabilities = target.capabilities
         self._dialect: Dialect = StreamerDialect()
+        self._patience = options.patience
         self._done = 0
         self._total = 0
 
@@ -118,7 +119,10 @@ class _Run:
         line = announcement(self._target.clearance, connections=connections, messages=messages)
         self._tell(Progress(0, self._total, line=line))
         async with self._context("smoke") as (ctx, _):
-            self._capabilities = await discover(ctx)
+            found = await discover(ctx)
+        self._capabilities = found.capabilities
+        if not found.answers:
+            self._patience = self._patience.shortened()
         self._dialect = StreamerDialect(probe=Capability.PROBE in self._capabilities)
         results: dict[str, ClauseResult] = {}
         slots = asyncio.Semaphore(self._options.concurrency)
@@ -166,7 +170,7 @@ class _Run:
             clause=name,
             seed=self._options.seed,
             judged=judged,
-            patience=self._options.patience,
+            patience=self._patience,
         )
         return _Opened(ctx, journal)
 

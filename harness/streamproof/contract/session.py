@@ -35,6 +35,12 @@ class Patience:
     outcome_s: float = 30.0  # a long request of a clause works for a few seconds at most
     takeover_s: float = 80.0  # RECOV-1: lease + 75 s
 
+    def shortened(self) -> Patience:
+        """For a target that did not answer its first words: what never came is not waited for."""
+        return Patience(
+            min(self.answer_s, 2.0), min(self.outcome_s, 4.0), min(self.takeover_s, 4.0)
+        )
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Received:
@@ -160,7 +166,8 @@ class Session:
         return item
 
     async def outcome(self, request_id: str, timeout_s: float | None = None) -> Received:
-        """The message that ends a request."""
+        """The message that ends a request; its first message must come as fast as any answer."""
+        await self.first(request_id)
         return await self.wait(
             lambda item: item.reading.request_id == request_id and item.reading.final,
             f"the outcome of {request_id}",

@@ -227,9 +227,9 @@ class HistoryChecker:
         if answered > request.sends:
             if request.acknowledged and refused:
                 return "MSG-4", "number 0 with two contents, the second an error"
+            if request.acknowledged:
+                return "ASYNC-2", f"a {kind} to a request that was acknowledged"
             return "SYNC-1", f"answer {answered} to a request sent {request.sends} times"
-        if request.acknowledged and kind == "response":
-            return "ASYNC-2", "a response to a request that was acknowledged"
         return None
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+
 from streamproof.contract.engine import ContractOptions, run
 from streamproof.contract.registry import all_clauses
 from streamproof.contract.session import Patience
 from streamproof.results import ContractResult, Verdict
 from streamproof.targets import resolve
-
 from support.fake_streamer import FakeStreamer
 
 # A fault of the fake Streamer, and the clause that must find it.

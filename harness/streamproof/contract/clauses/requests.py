@@ -14,7 +14,6 @@ from streamproof.dialect import Kind
 from streamproof.targets import Capability, Identity
 
 STREAMER = (Capability.TOKEN, Capability.MINT, Capability.PROBE)
-OUTCOME_S = 30.0
 SETTLE_S = 0.7  # longer than a progress interval: what comes too late comes within it
 
 
@@ -258,10 +257,11 @@ async def slow_ones_hold_up_nobody(ctx: Context) -> None:
     session = await ctx.connect()
     slow = [await session.request("probe.async", {"steps": _steps(50, ms=3000)}) for _ in range(5)]
     fast = [await session.request("probe.async", {"steps": _steps(50, ms=50)}) for _ in range(50)]
+    await session.acknowledged(slow[0])
     first = await session.wait(
         lambda item: item.reading.final and item.reading.request_id in slow,
         "the outcome of a slow one",
-        OUTCOME_S,
+        ctx.patience.outcome_s,
     )
     before = session.received[: session.received.index(first)]
     ended = {item.reading.request_id for item in before if item.reading.final}

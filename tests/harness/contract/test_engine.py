@@ -1,0 +1,358 @@
+"""How clauses end, and what the engine makes of targets that are not what they seem."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import json
+
+import pytest
+from websockets.asyncio.server import serve
+from websockets.exceptions import ConnectionClosed
+
+from streamproof.contract import exact
+from streamproof.contract.engine import ContractOptions, Progress, run, run_contract
+from streamproof.contract.failures import Broken, Inconclusive, NotApplicable, expect
+from streamproof.contract.registry import Clause, Group, select
+from streamproof.contract.session import Patience
+from streamproof.errors import ExitCode, HarnessError, TargetUnreachableError, UsageError
+from streamproof.history import read
+from streamproof.results import Level, Verdict
+from streamproof.targets import Capability, TargetOptions, resolve
+from support.fake_streamer import FakeStreamer
+from support.virtual_time import run_virtual
+
+QUICK = Patience(0.5, 1.0, 1.0)
+
+
+def made(check, **changes) -> Clause:
+    """A clause around a coroutine."""
+    clause = Clause(
+        id="MSG-1",
+        level=Level.MUST,
+        group=Group.STREAMER,
+        needs=frozenset({Capability.WIRE}),
+        sentence="s.",
+        why="w",
+        origin="o",
+        check=check,
+        timeout_s=5.0,
+        alone=False,
+        messages=1,
+    )
+    return dataclasses.replace(clause, **changes)
+
+
+async def judged(clauses, folder, options=None, wrong: str = ""):
+    """Run made-up clauses against the fake."""
+    async with FakeStreamer(wrong) as fake:
+        with resolve(fake.target(folder)) as target:
+            return await run(target, options or ContractOptions(), lambda _: None, clauses)
+
+
+def raising(error: BaseException):
+    """A check that raises."""
+
+    async def check(_) -> None:
+        raise error
+
+    return check
+
+
+@pytest.mark.parametrize(
+    ("error", "level", "verdict", "code"),
+    [
+        (Broken("a", "b"), Level.MUST, Verdict.FAIL, ExitCode.BROKEN),
+        (Broken("a", "b"), Level.SHOULD, Verdict.NON_STRICT, ExitCode.HOLDS),
+        (Broken("a", "b"), Level.OBSERVED, Verdict.INFO, ExitCode.HOLDS),
+        (TimeoutError(), Level.MUST, Verdict.FAIL, ExitCode.BROKEN),
+        (NotApplicable("n"), Level.MUST, Verdict.NOT_APPLICABLE, ExitCode.HOLDS),
+        (Inconclusive("i"), Level.MUST, Verdict.INCONCLUSIVE, ExitCode.NO_VERDICT),
+        (HarnessError("h"), Level.MUST, Verdict.ERROR, ExitCode.NO_VERDICT),
+        (ZeroDivisionError("z"), Level.MUST, Verdict.ERROR, ExitCode.NO_VERDICT),
+        (TypeError("ours"), Level.MUST, Verdict.ERROR, ExitCode.NO_VERDICT),
+    ],
+)
+async def test_each_ending_is_a_verdict(tmp_path, error, level, verdict, code) -> None:
+    """An assertion blames the target by the clause's level, another exception the harness."""
+    result = await judged([made(raising(error), level=level)], tmp_path)
+    assert result.clauses[0].verdict is verdict
+    assert result.exit_code is code
+
+
+async def test_a_value_of_another_type_is_the_targets_fault(tmp_path) -> None:
+    """Only where a clause handled it: the same error elsewhere is ours."""
+    source = "async def check(_):\n    return None.get('x')\n"
+    namespace: dict[str, object] = {}
+    exec(compile(source, "/x/clauses/made.py", "exec"), namespace)
+    result = await judged([made(namespace["check"])], tmp_path)
+    assert result.clauses[0].verdict is Verdict.FAIL
+    assert "AttributeError" in result.clauses[0].seen
+
+
+async def test_a_clause_has_its_time(tmp_path) -> None:
+    """One that does not end fails, and the others are not held up."""
+
+    async def endless(_) -> None:
+        await asyncio.Event().wait()
+
+    result = await judged([made(endless, timeout_s=0.05)], tmp_path)
+    assert result.clauses[0].verdict is Verdict.FAIL
+    assert "0.05 s" in result.clauses[0].expected
+
+
+async def test_missing_capabilities_are_never_green(tmp_path) -> None:
+    """What a clause lacks is named, and it is not shown."""
+    clause = made(raising(ZeroDivisionError()), needs=frozenset({Capability.ADMIN}))
+    result = await judged([clause], tmp_path)
+    assert result.clauses[0].verdict is Verdict.NOT_APPLICABLE
+    assert result.clauses[0].reason == "the target lacks: admin"
+    assert any("MSG-1" in line for line in result.not_shown)
+    assert result.exit_code is ExitCode.HOLDS
+
+
+async def test_harmful_clauses_run_after_the_others(tmp_path) -> None:
+    """One that harms its neighbours has none."""
+    order = []
+
+    def noting(name):
+        async def check(ctx) -> None:
+            session = await ctx.connect()
+            await session.data("ping")
+            order.append(name)
+
+        return check
+
+    clauses = [
+        made(noting("alone"), alone=True),
+        made(noting("a"), id="MSG-2"),
+        made(noting("b"), id="MSG-3"),
+    ]
+    result = await judged(clauses, tmp_path)
+    assert order[-1] == "alone"
+    assert [clause.id for clause in result.clauses] == ["MSG-1", "MSG-2", "MSG-3"]
+    assert all(clause.log for clause in result.clauses)
+
+
+async def test_the_history_is_held_against_the_clause_of_its_rule(tmp_path) -> None:
+    """A gap seen in passing fails MSG-4, though its own clause saw none."""
+
+    async def looks_away(ctx) -> None:
+        session = await ctx.connect()
+        request_id = await session.request(
+            "probe.async", {"steps": [{"percentage": 5, "ms": 0}], "result": 1}
+        )
+        await session.result(request_id)
+
+    async def fine(_) -> None:
+        return None
+
+    clauses = [made(looks_away, id="ASYNC-1"), made(fine, id="MSG-4")]
+    result = await judged(clauses, tmp_path, wrong="a gap")
+    verdicts = {clause.id: clause.verdict for clause in result.clauses}
+    assert verdicts == {"ASYNC-1": Verdict.PASS, "MSG-4": Verdict.FAIL}
+    assert result.history_violations
+    assert result.exit_code is ExitCode.BROKEN
+
+
+async def test_a_run_is_recorded(tmp_path) -> None:
+    """The history has a header, both directions, a footer, and no token."""
+    path = tmp_path / "history.ndjson"
+
+    async def echo(ctx) -> None:
+        session = await ctx.connect()
+        await session.data("echo", {"a": 1})
+
+    await judged([made(echo)], tmp_path, ContractOptions(history=path))
+    kinds = [event["kind"] for event in read(path)]
+    assert kinds[0] == "header"
+    assert kinds[-1] == "footer"
+    assert {"open", "sent", "received", "close"} <= set(kinds)
+    assert "eyJ" not in path.read_text()
+
+
+async def test_progress_is_told(tmp_path) -> None:
+    """First the line that says what will be opened, then each clause."""
+    steps: list[Progress] = []
+    async with FakeStreamer() as fake:
+        with resolve(fake.target(tmp_path)) as target:
+            options = ContractOptions(clauses=("ROUTE-1", "GW-2"))
+            await run(target, options, steps.append)
+    assert "opens about" in steps[0].line
+    assert [step.done for step in steps] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("platform", [False, True])
+async def test_the_platform_is_observed_unless_asked_for(tmp_path, platform) -> None:
+    """A target that claims to be no gateway is not failed for not being one."""
+    async with FakeStreamer("odd ids") as fake:
+        fake.target(tmp_path)
+        options = TargetOptions(jwt_key=tmp_path / "key.pem", issuer="https://fake.test")
+        with resolve(fake.url, options) as target:
+            asked = ContractOptions(clauses=("GW-2",), platform=platform)
+            result = await run(target, asked, lambda _: None)
+    assert result.clauses[0].verdict is (Verdict.FAIL if platform else Verdict.INFO)
+    assert any("observed" in line for line in result.not_shown) is not platform
+
+
+async def test_production_runs_the_group_connection_alone(tmp_path) -> None:
+    """Everything else stays away from a host in production."""
+    async with FakeStreamer() as fake:
+        word = fake.target(tmp_path)
+        options = TargetOptions(environment="production", accept_load_on="127.0.0.1")
+        with resolve(word, options) as target:
+            asked = ContractOptions(clauses=("AUTH-4", "SYNC-1", "BCAST-1"))
+            result = await run(target, asked, lambda _: None)
+    assert [clause.id for clause in result.clauses] == ["AUTH-4", "AUTH-4/tenant"]
+
+
+async def test_one_given_token_is_enough_for_some(tmp_path) -> None:
+    """Without a key the clauses that need no second user still run; the others say what lacks."""
+    async with FakeStreamer() as fake:
+        with resolve(fake.target(tmp_path)) as target:
+            token = target.mint.good()
+        with resolve(fake.url, TargetOptions(token=token)) as target:
+            asked = ContractOptions(
+                clauses=("AUTH-1", "AUTH-2", "AUTH-3", "MSG-2", "CONN-5", "SYNC-1/roles")
+            )
+            result = await run(target, asked, lambda _: None)
+    verdicts = {clause.id: clause.verdict for clause in result.clauses}
+    assert verdicts.pop("AUTH-3") is Verdict.NOT_APPLICABLE
+    assert verdicts.pop("AUTH-3/audience") is Verdict.NOT_APPLICABLE
+    assert verdicts.pop("CONN-5/refused") is Verdict.NOT_APPLICABLE
+    assert set(verdicts.values()) == {Verdict.PASS}
+
+
+async def test_without_a_token_nothing_passes(tmp_path) -> None:
+    """A target that cannot be opened shows nothing."""
+    async with FakeStreamer() as fake:
+        with resolve(fake.url) as target:
+            result = await run(target, ContractOptions(clauses=("AUTH",)), lambda _: None)
+    assert {clause.verdict for clause in result.clauses} == {Verdict.NOT_APPLICABLE}
+
+
+async def test_no_probe_pack_is_not_applicable(tmp_path) -> None:
+    """A target without it answers INVALID_ACTION, and its clauses are not run."""
+
+    async def handler(socket) -> None:
+        async for text in socket:
+            try:
+                request_id = json.loads(text)["id"]
+            except ValueError:
+                request_id = None
+            error = {"code": "INVALID_ACTION", "message": "m", "retry": {"retryable": False}}
+            answer = {"type": "error", "timestamp": 1_742_086_800_000, "error": error}
+            await socket.send(json.dumps({**answer, "request_id": request_id, "sequence": 0}))
+
+    async with serve(handler, "127.0.0.1", 0) as server:
+        url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/dev"
+        with resolve(url, TargetOptions(token="t")) as target:
+            asked = ContractOptions(clauses=("ASYNC-5/roles", "GW-2"), patience=QUICK)
+            result = await run(target, asked, lambda _: None)
+    by_id = {clause.id: clause for clause in result.clauses}
+    assert by_id["GW-2"].reason == "the target lacks: mint, probe"
+    assert by_id["ASYNC-5/roles"].reason == "no failing request is bound"
+
+
+async def _echo(socket) -> None:
+    async for text in socket:
+        await socket.send(text)
+
+
+async def _silent(socket) -> None:
+    await socket.wait_closed()
+
+
+async def _closing(socket) -> None:
+    await socket.close(1011)
+
+
+async def _flooding(socket) -> None:
+    with contextlib.suppress(ConnectionClosed, ConnectionError):
+        while True:
+            await socket.send("x" * 500_000)
+
+
+@pytest.mark.parametrize(
+    ("handler", "words"),
+    [(_silent, "says nothing"), (_closing, "says nothing"), (_flooding, "over 4,194,304 bytes")],
+)
+async def test_what_cannot_be_judged_is_no_target(handler, words) -> None:
+    """Silence and floods are blamed on the address, in one line."""
+    async with serve(handler, "127.0.0.1", 0, compression=None, close_timeout=0.1) as server:
+        url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/dev"
+        with (
+            resolve(url, TargetOptions(token="t")) as target,
+            pytest.raises(TargetUnreachableError, match=words),
+        ):
+            await run(target, ContractOptions(patience=QUICK), lambda _: None)
+
+
+async def test_an_echo_server_is_judged_and_fails(tmp_path) -> None:
+    """It answers, so it is a target; it keeps next to nothing, and the harness does not break."""
+    async with serve(_echo, "127.0.0.1", 0, max_size=None) as server:
+        url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/dev"
+        async with FakeStreamer() as fake:
+            fake.target(tmp_path)
+        with resolve(url, TargetOptions(jwt_key=tmp_path / "key.pem")) as target:
+            asked = ContractOptions(patience=QUICK, concurrency=60)
+            result = await run(target, asked, lambda _: None)
+    assert result.duration_s < 20
+    assert result.exit_code is ExitCode.BROKEN
+    verdicts = [clause.verdict for clause in result.clauses]
+    assert Verdict.ERROR not in verdicts
+    assert verdicts.count(Verdict.FAIL) > 40
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (TargetOptions(token="no.good.token"), "refused a good token with status 401"),
+        (TargetOptions(), "no connection"),
+    ],
+)
+async def test_refused_and_closed_targets_are_named(unused_tcp_port, options, words) -> None:
+    """A refused good token and a closed port are the words' fault, not the target's."""
+    async with FakeStreamer() as fake:
+        url = fake.url if options.token else f"ws://127.0.0.1:{unused_tcp_port}/dev"
+        with (
+            resolve(url, options) as target,
+            pytest.raises(TargetUnreachableError, match=words) as raised,
+        ):
+            await run(target, ContractOptions(), lambda _: None)
+    assert raised.value.hint
+
+
+def test_a_hanging_handler_is_found_after_25_seconds(tmp_path) -> None:
+    """SYNC-3 waits as long as the contract allows; the test waits in virtual time."""
+
+    async def body(wrong: str):
+        folder = tmp_path / (wrong or "right")
+        folder.mkdir()
+        return await judged(select(["SYNC-3"]), folder, wrong=wrong)
+
+    assert run_virtual(body("")).clauses[0].verdict is Verdict.PASS
+    assert run_virtual(body("hangs")).clauses[0].verdict is Verdict.FAIL
+
+
+def test_a_run_needs_no_loop_of_the_callers(tmp_path) -> None:
+    """`run_contract` brings its own; here it finds nobody at home."""
+    with resolve("ws://127.0.0.1:9/dev") as target, pytest.raises(TargetUnreachableError):
+        run_contract(target)
+
+
+async def test_unknown_clauses_are_refused_before_anything_opens(tmp_path) -> None:
+    """A typo opens no connection."""
+    with resolve("ws://127.0.0.1:9/dev") as target, pytest.raises(UsageError):
+        await run(target, ContractOptions(clauses=("AUHT-1",)), lambda _: None)
+
+
+def test_expectations_say_both_sides() -> None:
+    """What was expected and what was seen; what is seen is bounded."""
+    expect(True, "a", "b")
+    with pytest.raises(Broken, match="expected a; saw b"):
+        expect(False, "a", "b")
+    assert len(Broken("a", "x" * 9999).seen) == 1000
+    with pytest.raises(Broken, match="the member z"):
+        exact.parse("{}")["z"]

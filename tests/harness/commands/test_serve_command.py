@@ -1,0 +1,42 @@
+"""`streamproof serve`: what it refuses before it opens anything. A running one: tests/e2e."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from streamproof import cli
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--port", "65536"),
+        ("--port", "-1"),
+        ("--rate-limit", "-1"),
+        ("--in-flight-limit", "-5"),
+        ("--workers", "0"),
+        ("--workers", "65"),
+    ],
+)
+def test_a_number_out_of_range_is_named(
+    option: str, value: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit 2, the option and its bounds, and nothing made."""
+    state = tmp_path / "state"
+    assert cli.main(["serve", "--state", str(state), option, value]) == 2
+    error = capsys.readouterr().err
+    assert f"{option} {value} is out of range" in error
+    assert not state.exists()
+
+
+def test_a_state_folder_that_cannot_be_made_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit 2 with the folder, and the option that names another."""
+    (tmp_path / "file").write_text("")
+    assert cli.main(["serve", "--state", str(tmp_path / "file" / "state")]) == 2
+    error = capsys.readouterr().err
+    assert str(tmp_path / "file" / "state") in error
+    assert "--state" in error

@@ -8,6 +8,9 @@ import json
 
 import pytest
 from botocore.exceptions import ClientError
+from websockets.exceptions import ConnectionClosed
+
+from streamproof.gateway import Credentials, Limits, ManualClock, SystemClock
 from support.gateway_host import (
     CREDENTIALS,
     http,
@@ -18,9 +21,6 @@ from support.gateway_host import (
     turns,
     until,
 )
-from websockets.exceptions import ConnectionClosed
-
-from streamproof.gateway import Credentials, Limits, ManualClock, SystemClock
 
 UNKNOWN = "L0SM9cOFvHcCIhw="
 
@@ -116,26 +116,29 @@ async def test_session_tokens_are_accepted():
 
 
 async def test_a_client_that_does_not_read_yields_429_and_disturbs_nobody():
-    """The send buffer is bounded, a post that does not fit never waits, nothing accepted is lost."""
-    async with running() as stage:
-        async with stage.connected() as (slow, slow_id), stage.connected() as (other, other_id):
-            slow.transport.pause_reading()
-            connection, piece = stage.gateway.connections.get(slow_id), b"x" * 131_072
-            accepted = 0
-            while connection.post(piece):
-                accepted += 1
-                await turns(2)
-            call = stage.management("post_to_connection", ConnectionId=slow_id, Data=piece)
-            assert (await raised(call))[0] == "LimitExceededException"
-            assert await stage.post(slow_id, piece) == 429
-            assert await stage.post(other_id, b"fine") == 200
-            assert await other.recv() == "fine"
-            assert connection._transport.get_write_buffer_size() <= 1 << 20
-            slow.transport.resume_reading()
-            for _ in range(accepted):
-                assert await slow.recv() == "x" * 131_072
-            assert await stage.post(slow_id, b"again") == 200
-            assert await slow.recv() == "again"
+    """The buffer is bounded, a post that does not fit never waits, nothing accepted is lost."""
+    async with (
+        running() as stage,
+        stage.connected() as (slow, slow_id),
+        stage.connected() as (other, other_id),
+    ):
+        slow.transport.pause_reading()
+        connection, piece = stage.gateway.connections.get(slow_id), b"x" * 131_072
+        accepted = 0
+        while connection.post(piece):
+            accepted += 1
+            await turns(2)
+        call = stage.management("post_to_connection", ConnectionId=slow_id, Data=piece)
+        assert (await raised(call))[0] == "LimitExceededException"
+        assert await stage.post(slow_id, piece) == 429
+        assert await stage.post(other_id, b"fine") == 200
+        assert await other.recv() == "fine"
+        assert connection._transport.get_write_buffer_size() <= 1 << 20
+        slow.transport.resume_reading()
+        for _ in range(accepted):
+            assert await slow.recv() == "x" * 131_072
+        assert await stage.post(slow_id, b"again") == 200
+        assert await slow.recv() == "again"
 
 
 async def test_the_rate_is_throttled_when_asked_for():

@@ -7,13 +7,14 @@ import os
 import signal
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
-from support.gateway_host import Notes, running, turns, until
 
 from streamproof.gateway import Function, FunctionError, ManualClock, ThrottledError
 from streamproof.gateway.errors import IntegrationTimeoutError
 from streamproof.gateway.processes import how_it_ended, read_lines
+from support.gateway_host import Notes, running, turns, until
 
 HANDLER = """
     import json, os, signal, sys, time
@@ -356,8 +357,7 @@ async def test_processes_end_with_a_gateway_that_is_killed(tmp_path, hosted):
 
     def is_gone():
         try:
-            with open(f"/proc/{child}/stat") as file:
-                return file.read().split()[2] == "Z"
+            return Path(f"/proc/{child}/stat").read_text().split()[2] == "Z"
         except OSError:
             return True
 

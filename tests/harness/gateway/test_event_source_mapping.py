@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from support.gateway_host import Notes, running, turns
 
 from streamproof.gateway import (
     ChangeRecord,
@@ -15,6 +14,7 @@ from streamproof.gateway import (
     ThrottledError,
 )
 from streamproof.gateway.stream_records import sequence_number
+from support.gateway_host import Notes, running, turns
 
 
 class Source:
@@ -141,7 +141,7 @@ async def test_recorded_successes_are_delivered_once(answer):
 
 @pytest.mark.parametrize("answer", [*FAILURES, failing])
 async def test_recorded_failures_are_delivered_four_times_and_given_up(answer):
-    """A bad identifier or an exception fails the whole batch: 1 + 3 deliveries, then the document."""
+    """A bad identifier or an exception fails the batch: 1 + 3 deliveries, then the document."""
     function = answer if callable(answer) else lambda _event: answer
     async with stream_of(function, keys="ab", retries_max=3) as stream:
         for _ in range(4):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from support.gateway_host import turns
 
 from streamproof.gateway.clock import ManualClock, SystemClock, deadline, iso_time, sleep
+from support.gateway_host import turns
 
 
 async def test_calls_are_made_in_order_when_the_clock_reaches_them():

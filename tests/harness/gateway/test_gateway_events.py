@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import datetime
 
-from support.gateway_host import running
-
 from streamproof.gateway import Api, ManualClock
 from streamproof.gateway.events import Session, authorizer_event, connect_event, request_time
+from support.gateway_host import running
 
 CONTEXT = [
     "extendedRequestId",

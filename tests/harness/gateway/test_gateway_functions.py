@@ -7,7 +7,6 @@ import json
 import threading
 
 import pytest
-from support.gateway_host import CREDENTIALS, Notes, running, turns
 
 from streamproof.errors import UsageError
 from streamproof.gateway import (
@@ -22,6 +21,7 @@ from streamproof.gateway import (
     ThrottledError,
 )
 from streamproof.gateway import functions as functions_module
+from support.gateway_host import CREDENTIALS, Notes, running, turns
 
 
 async def test_an_event_goes_in_and_an_answer_comes_out():
@@ -176,7 +176,7 @@ async def test_a_failure_without_a_destination_is_logged_alone(caplog):
 
 
 async def test_the_queue_of_asynchronous_invocations_is_bounded(monkeypatch, caplog):
-    """What does not fit is throttled; a failure document that does not fit is dropped and logged."""
+    """What does not fit is throttled; a failure document that does not is dropped and logged."""
     monkeypatch.setattr(functions_module, "ASYNC_QUEUE_MAX", 1)
     let = asyncio.Event()
 

@@ -7,9 +7,9 @@ import json
 import re
 
 import pytest
-from support.gateway_host import Notes, running, turns
 
 from streamproof.gateway import Function, Limits, ManualClock
+from support.gateway_host import Notes, running, turns
 
 ROUTES = {"$connect": "connect", "$disconnect": "disconnect", "join": "default"}
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from support.gateway_host import ROUTES, Notes, http, running, turns
 from websockets.exceptions import InvalidStatus
 
 from streamproof.gateway import Function, Limits, ManualClock
+from support.gateway_host import ROUTES, Notes, http, running, turns
 
 
 async def refused(stage, query="", **options):
@@ -38,7 +38,7 @@ def failing(_event):
     ],
 )
 async def test_connects_answer_is_the_status_of_the_refusal(answer, status):
-    """Any status but 2xx refuses with that status, what is no answer with 502; nothing else passes."""
+    """Any status but 2xx refuses with that status, what is no answer with 502."""
     async with running(answers={"connect": answer}) as stage:
         response = await refused(stage)
         assert response.status_code == status
@@ -106,10 +106,12 @@ async def test_without_connect_and_disconnect_routes_connections_open():
 async def test_only_the_functions_subprotocol_is_passed_on():
     """Nothing is negotiated; what $connect chose is in the answer."""
     answer = {"statusCode": 200, "headers": {"Sec-WebSocket-Protocol": "chat", "X-Mine": "1"}}
-    async with running(answers={"connect": answer}) as stage:
-        async with stage.connect(subprotocols=["chat", "other"]) as client:
-            assert client.subprotocol == "chat"
-            assert "X-Mine" not in client.response.headers
+    async with (
+        running(answers={"connect": answer}) as stage,
+        stage.connect(subprotocols=["chat", "other"]) as client,
+    ):
+        assert client.subprotocol == "chat"
+        assert "X-Mine" not in client.response.headers
     async with running() as stage, stage.connect(subprotocols=["chat"]) as client:
         assert client.subprotocol is None
 
@@ -166,12 +168,15 @@ async def test_a_request_line_that_the_protocol_refuses_ends_the_socket():
 async def test_new_connections_are_throttled_when_asked_for():
     """Above the rate the handshake is 429, until the bucket fills again (GW-9)."""
     clock = ManualClock()
-    async with running(clock=clock, limits=Limits(connects_per_s=2)) as stage:
-        async with stage.connect(), stage.connect():
-            assert (await refused(stage)).status_code == 429
-            clock.advance(0.5)
-            async with stage.connect():
-                pass
+    async with (
+        running(clock=clock, limits=Limits(connects_per_s=2)) as stage,
+        stage.connect(),
+        stage.connect(),
+    ):
+        assert (await refused(stage)).status_code == 429
+        clock.advance(0.5)
+        async with stage.connect():
+            pass
 
 
 async def test_connections_are_bounded():

@@ -9,9 +9,9 @@ import pytest
 from botocore.auth import S3SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials as BotoCredentials
-from support.gateway_host import CREDENTIALS, http, running, turns
 
 from streamproof.gateway import ManualClock, SystemClock
+from support.gateway_host import CREDENTIALS, http, running, turns
 
 
 def presign(stage, key, *, method="GET", expires_s=60):

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from support.gateway_host import Notes, running, turns
-
 from streamproof.gateway import Function, ManualClock, Schedule
 from streamproof.gateway import functions as functions_module
+from support.gateway_host import Notes, running, turns
 
 
 async def test_a_schedule_fires_after_each_period():

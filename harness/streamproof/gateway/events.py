@@ -78,7 +78,7 @@ def connect_event(
         "headers": dict(forwarded),
         "multiValueHeaders": _multi(forwarded),
     }
-    parameters = parse_qsl(query, keep_blank_values=True, max_num_fields=1000) if query else []
+    parameters = parse_qsl(query, keep_blank_values=True)  # bounded with the target
     if parameters:
         event["queryStringParameters"] = dict(parameters)
         event["multiValueQueryStringParameters"] = _multi(parameters)

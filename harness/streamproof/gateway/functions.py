@@ -83,8 +83,11 @@ class FunctionHost:
         return await self._invoke(function, event, str(uuid.uuid4()), limit_s, wait=False)
 
     def invoke_async(self, name: str, event: Any) -> str:
-        """Queue an invocation and return its request id at once; raises `ThrottledError`."""
-        function = self._function(name)
+        """Queue an invocation and return its request id at once; raises `ThrottledError`.
+
+        The event is copied as JSON here, so what the caller does with it later changes nothing.
+        """
+        function, event = self._function(name), json.loads(json.dumps(event))
         if self._stopping or len(self._tasks) >= ASYNC_QUEUE_MAX:
             raise ThrottledError("ConcurrentInvocationLimitExceeded")
         request_id = str(uuid.uuid4())
@@ -197,7 +200,7 @@ class FunctionHost:
             "responsePayload": error.payload(),
         }
         try:
-            self.invoke_async(function.on_failure, json.loads(json.dumps(document)))
+            self.invoke_async(function.on_failure, document)
         except ThrottledError:
             _LOG.error("failure document of %s was dropped: the queue is full", function.name)
 

@@ -125,6 +125,8 @@ async def test_other_paths_and_plain_requests():
         async with stage.connect():
             pass
         assert (await refused(stage, "?a=" + "x" * 4096)).status_code == 414
+        async with stage.connect("?" + "a&" * 2000):
+            pass
         status, headers, _ = await http(stage.gateway.port, "GET", "/dev", sign=False)
         assert (status, headers["upgrade"]) == (426, "websocket")
 

@@ -192,6 +192,8 @@ def test_what_botocore_presigns_is_accepted():
         ("X-Amz-Expires=60", "X-Amz-Expires=0"),
         ("X-Amz-Expires=60", "X-Amz-Expires=604801"),
         ("X-Amz-Expires=60", "X-Amz-Expires=x"),
+        ("X-Amz-Expires=60", "X-Amz-Expires=00000060" + "0" * 5000),
+        ("X-Amz-Expires=60", "X-Amz-Expires=60" + "&a" * 5000),
         ("X-Amz-SignedHeaders=host", "X-Amz-SignedHeaders=other"),
         ("X-Amz-Algorithm=AWS4", "X-Amz-Algorithm=AWS5"),
         ("X-Amz-Credential=AKID", "X-Amz-Credential=BKID"),

@@ -25,7 +25,7 @@ from streamproof.gateway.errors import FunctionError, ThrottledError
 from streamproof.gateway.identifiers import new_trace_id
 from streamproof.gateway.metrics import MetricCounters
 from streamproof.gateway.processes import how_it_ended, kill, read_lines, start_process
-from streamproof.gateway.runtime_api import Reply, RuntimeProtocol
+from streamproof.gateway.runtime_api import RuntimeProtocol
 from streamproof.gateway.tasks import Tasks
 
 RESTART_S = 0.1  # the first pause after a start that failed, doubling
@@ -71,7 +71,7 @@ class Environment:
         self._pool = pool
         self._function = function
         self._process: asyncio.subprocess.Process | None = None
-        self._reply: Reply | None = None
+        self._poll: RuntimeProtocol | None = None
         self._current: Invocation | None = None
         self._timer: Timer | None = None
         self._init_error: FunctionError | None = None
@@ -126,12 +126,12 @@ class Environment:
 
     def invoke(self, invocation: Invocation) -> None:
         """Hand an event to the idle process."""
-        assert self._reply is not None  # noqa: S101 - idle means that a poll waits
+        assert self._poll is not None  # noqa: S101 - idle means that a poll waits
         self.state = State.BUSY
         self._current = invocation
         self._timer = self._pool.clock.call_later(self._function.timeout_s, self._time_out)
-        reply, self._reply = self._reply, None
-        reply.send(invocation.payload, self._pool.headers(invocation))
+        poll, self._poll = self._poll, None
+        poll.send_next(invocation.payload, self._pool.headers(invocation))
 
     def kill(self) -> None:
         """End the process, whatever it does."""
@@ -139,17 +139,17 @@ class Environment:
         if self._process is not None:
             kill(self._process)
 
-    def next_asked(self, reply: Reply) -> None:
-        """The process is free."""
+    def next_asked(self, poll: RuntimeProtocol) -> None:
+        """The process is free; `poll` takes its next event, whenever there is one."""
         if self.state is State.GONE:
             return
-        self._reply = reply
+        self._poll = poll
         self._end_current().fail(FunctionError("Runtime.Unknown", "no answer before the next poll"))
         self.state = State.IDLE
         self._pool.is_idle(self)
 
     def answered(self, request_id: str, answer: Any) -> bool:
-        """The process answered."""
+        """The process answered; False when that is not what is under way."""
         if self._current is None or self._current.request_id != request_id:
             return False
         self._end_current().end(answer)
@@ -157,7 +157,7 @@ class Environment:
         return True
 
     def failed(self, request_id: str, error: dict[str, Any]) -> bool:
-        """The process raised."""
+        """The process raised; False when that is not what is under way."""
         if self._current is None or self._current.request_id != request_id:
             return False
         self._end_current().fail(_as_error(error))

@@ -40,30 +40,35 @@ def request_time(time_s: float) -> str:
 
 
 def _context(
-    api: Api, session: Session, time_s: float, route_key: str, event_type: str, **own: Any
+    api: Api,
+    session: Session,
+    time_s: float,
+    route_key: str,
+    event_type: str,
+    disconnect_reason: str | None = None,
+    **early: Any,
 ) -> dict[str, Any]:
     request_id = new_id()
     identity = {"sourceIp": session.source_ip}
     if session.user_agent is not None:
         identity = {"userAgent": session.user_agent, "sourceIp": session.source_ip}
-    context: dict[str, Any] = {"routeKey": route_key}
-    for early in ("messageId", "disconnectStatusCode"):
-        if early in own:
-            context[early] = own[early]
-    context["eventType"] = event_type
-    context["extendedRequestId"] = request_id
-    context["requestTime"] = request_time(time_s)
-    context["messageDirection"] = "IN"
-    if "disconnectReason" in own:
-        context["disconnectReason"] = own["disconnectReason"]
-    context["stage"] = api.stage
-    context["connectedAt"] = session.connected_at_ms
-    context["requestTimeEpoch"] = int(time_s * 1000)
-    context["identity"] = identity
-    context["requestId"] = request_id
-    context["domainName"] = session.domain_name
-    context["connectionId"] = session.connection_id
-    context["apiId"] = api.api_id
+    context: dict[str, Any] = {
+        "routeKey": route_key,
+        **early,
+        "eventType": event_type,
+        "extendedRequestId": request_id,
+        "requestTime": request_time(time_s),
+        "messageDirection": "IN",
+        **({} if disconnect_reason is None else {"disconnectReason": disconnect_reason}),
+        "stage": api.stage,
+        "connectedAt": session.connected_at_ms,
+        "requestTimeEpoch": int(time_s * 1000),
+        "identity": identity,
+        "requestId": request_id,
+        "domainName": session.domain_name,
+        "connectionId": session.connection_id,
+        "apiId": api.api_id,
+    }
     if session.authorizer is not None:
         context["authorizer"] = session.authorizer
     return context
@@ -135,7 +140,7 @@ def disconnect_event(
             "$disconnect",
             "DISCONNECT",
             disconnectStatusCode=status_code,
-            disconnectReason=reason,
+            disconnect_reason=reason,
         ),
         "isBase64Encoded": False,
     }

@@ -8,53 +8,22 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from streamproof.gateway import http11
+
+if TYPE_CHECKING:
+    from streamproof.gateway.environments import Environment
 
 BODY_BYTES_MAX = 6 << 20  # Lambda's bound on a synchronous payload, either way
 _ROOT = "/2018-06-01/runtime/"
 _ACCEPTED = http11.response(202, b'{"status":"OK"}', [("Content-Type", "application/json")])
 
 
-class Runtime(Protocol):
-    """The environment behind a listener."""
-
-    def next_asked(self, reply: Reply) -> None:
-        """The process is free; `reply` sends it its next event, whenever there is one."""
-        ...
-
-    def answered(self, request_id: str, answer: Any) -> bool:
-        """An invocation is over; False when it is not the one under way."""
-        ...
-
-    def failed(self, request_id: str, error: dict[str, Any]) -> bool:
-        """An invocation raised; False when it is not the one under way."""
-        ...
-
-    def init_failed(self, error: dict[str, Any]) -> None:
-        """The process could not load its function."""
-        ...
-
-
-class Reply:
-    """A long poll that waits for its event."""
-
-    __slots__ = ("_protocol",)
-
-    def __init__(self, protocol: RuntimeProtocol) -> None:
-        """Answer on `protocol`."""
-        self._protocol = protocol
-
-    def send(self, payload: bytes, headers: list[tuple[str, str]]) -> None:
-        """Hand over an event."""
-        self._protocol.send_next(payload, headers)
-
-
 class RuntimeProtocol(asyncio.Protocol):
     """One HTTP connection from a function's process."""
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Environment) -> None:
         """Report to `runtime`."""
         self._runtime = runtime
         self._reader = http11.RequestReader(BODY_BYTES_MAX, BODY_BYTES_MAX, hashes=False)
@@ -97,7 +66,7 @@ class RuntimeProtocol(asyncio.Protocol):
         parts = path.split("/")
         if request.method == "GET" and path == "invocation/next":
             self._polling = True
-            self._runtime.next_asked(Reply(self))
+            self._runtime.next_asked(self)
         elif request.method == "POST" and path == "init/error":
             self._runtime.init_failed(_error(request.body))
             self._write(_ACCEPTED)

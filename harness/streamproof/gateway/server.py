@@ -162,7 +162,7 @@ class Gateway:
         """Return the ids of the processes that run each described function."""
         return self._functions.process_ids()
 
-    # What a socket asks (wire.Port).
+    # What a socket asks.
 
     def start_task(self, work: Awaitable[None]) -> None:
         """Run `work` in the background."""

@@ -60,17 +60,10 @@ class Verifier:
         date = headers.get("x-amz-date", "")
         self._check_date(date, day, SKEW_S_MAX, SKEW_S_MAX)
         self._check_token(headers.get("x-amz-security-token"))
-        canonical = "\n".join(
-            [
-                method,
-                quote(path, safe="/~"),  # every service but S3 encodes the encoded path again
-                _canonical_query(query) if query else "",
-                *[f"{name}:{_squeeze(headers.get(name, ''))}" for name in signed],
-                "",
-                joined,
-                body_sha256,
-            ]
-        )
+        lines = "\n".join([f"{name}:{_squeeze(headers.get(name, ''))}" for name in signed])
+        encoded = quote(path, safe="/~")  # every service but S3 encodes the encoded path again
+        request = f"{method}\n{encoded}\n{_canonical_query(query)}"
+        canonical = f"{request}\n{lines}\n\n{joined}\n{body_sha256}"
         self._compare(canonical, date, day, signature)
 
     def check_query(self, method: str, path: str, query: str, host: str) -> None:
@@ -94,17 +87,8 @@ class Verifier:
         unsigned = "&".join(
             field for field in query.split("&") if not field.startswith("X-Amz-Signature=")
         )
-        canonical = "\n".join(
-            [
-                method,
-                path,
-                _canonical_query(unsigned),
-                f"host:{host.lower()}",
-                "",
-                "host",
-                "UNSIGNED-PAYLOAD",
-            ]
-        )
+        request = f"{method}\n{path}\n{_canonical_query(unsigned)}"
+        canonical = f"{request}\nhost:{host.lower()}\n\nhost\nUNSIGNED-PAYLOAD"
         self._compare(canonical, date, day, fields.get("X-Amz-Signature", ""))
 
     def _read_prefix(self, prefix: str) -> tuple[str, tuple[str, ...], str]:

@@ -38,31 +38,6 @@ OnEnd = Callable[["Connection"], None]
 class Connection:
     """A connection from its handshake's answer to its end; all calls on the loop."""
 
-    __slots__ = (
-        "_binary",
-        "_clock",
-        "_end_timer",
-        "_in_flight",
-        "_in_flight_bytes",
-        "_last_active",
-        "_limits",
-        "_on_ended",
-        "_on_ending",
-        "_on_message",
-        "_opened_at",
-        "_parts",
-        "_paused",
-        "_protocol",
-        "_text_parts",
-        "_timer",
-        "_transport",
-        "end_code",
-        "end_reason",
-        "ended",
-        "ending",
-        "session",
-    )
-
     def __init__(
         self,
         session: Session,

@@ -8,37 +8,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, cast
 
 from websockets.server import ServerProtocol
 
 from streamproof.gateway import http11
-from streamproof.gateway.clock import Clock, Timer
+from streamproof.gateway.clock import Timer
 from streamproof.gateway.websocket import Connection
+
+if TYPE_CHECKING:
+    from streamproof.gateway.server import Gateway
 
 HEAD_TIMEOUT_S = 30.0  # from the socket's first moment to its first whole request
 BODY_BYTES_MAX = 10 << 20  # API Gateway's payload quota: above it a body is not even hashed
 _ANSWERS_BYTES_MAX = 256 * 1024  # answers a peer may leave unread before its requests wait
-
-
-class Port(Protocol):
-    """What a socket asks of its gateway."""
-
-    clock: Clock
-    body_bytes_kept: int
-    wires: set[Wire]
-
-    def answer(self, request: http11.Request) -> bytes | AsyncIterator[bytes]:
-        """Answer a plain request, at once or piece by piece."""
-        ...
-
-    def upgrade(self, wire: Wire, request: http11.Request) -> Awaitable[None]:
-        """Decide about a WebSocket; calls `wire.open` or `wire.refuse`."""
-        ...
-
-    def start_task(self, work: Awaitable[None]) -> None:
-        """Run `work` in the background."""
-        ...
 
 
 class Wire(asyncio.Protocol):
@@ -48,7 +31,7 @@ class Wire(asyncio.Protocol):
 
     transport: asyncio.Transport
 
-    def __init__(self, port: Port) -> None:
+    def __init__(self, port: Gateway) -> None:
         """Belong to `port`."""
         self._port = port
         self._reader: http11.RequestReader | None = http11.RequestReader(

@@ -9,15 +9,19 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from streamer_reference.protocol.codec import decode
+from streamer_reference.protocol.codec import decode, encode
 from streamer_reference.protocol.errors import FieldError, StreamerError, ValidationError
 from streamer_reference.protocol.limits import (
     ACTION_PATTERN,
     ID_PATTERN,
+    MESSAGE_BYTES_MAX,
     METADATA_ENTRIES_MAX,
     METADATA_KEY_CHARS_MAX,
     METADATA_VALUE_CHARS_MAX,
 )
+
+FIELDS_MAX = 100  # named when naming all would not fit
+ENVELOPE_BYTES = 512  # what a message adds to an error or a result, generously
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -147,6 +151,35 @@ def error(
     body["timestamp"] = timestamp_ms
     body["error"] = failure.to_json()
     return body
+
+
+def sendable(failure: StreamerError) -> StreamerError:
+    """The failure as a message can hold it: a handler may raise what is no JSON, or megabytes.
+
+    Of many bad fields the first are named; details that do not fit are left out, and then the text.
+    """
+    if _fits(failure):
+        return failure
+    fields = failure.details.get("fields")
+    named = {"fields": fields[:FIELDS_MAX]} if isinstance(fields, list) else {}
+    candidates: tuple[tuple[str, dict[str, Any]], ...] = (
+        (failure.message, named),
+        (failure.message, {}),
+        ("", {}),
+    )
+    for message, details in candidates:
+        smaller = StreamerError(failure.code, message, details, after_ms=failure.after_ms)
+        smaller.retryable = failure.retryable
+        if _fits(smaller):
+            break
+    return smaller
+
+
+def _fits(failure: StreamerError) -> bool:
+    try:
+        return len(encode(failure.to_json()).encode()) + ENVELOPE_BYTES <= MESSAGE_BYTES_MAX
+    except (TypeError, ValueError):
+        return False
 
 
 def broadcast(broadcast_id: str, timestamp_ms: int, user_id: str, payload: Any) -> Message:

@@ -177,9 +177,16 @@ class RequestQueue(Protocol):
         ...
 
     async def retry(
-        self, key: str, attempt: int, *, failures: int, not_before_ms: int, now_ms: int
+        self,
+        key: str,
+        attempt: int,
+        *,
+        failures: int,
+        not_before_ms: int,
+        now_ms: int,
+        taken: bool = False,
     ) -> bool:
-        """PROCESSING becomes RETRYING with the next attempt."""
+        """PROCESSING becomes RETRYING with the next attempt; `taken` is of the last message."""
         ...
 
     async def finish(

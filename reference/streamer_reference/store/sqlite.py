@@ -195,21 +195,26 @@ class SqliteStore(Store):
         self, key: str, attempt: int, sequence: int, message: str, percentage: float, now_ms: int
     ) -> tuple[str, ...] | None:
         def save(db: sqlite3.Connection) -> tuple[str, ...] | None:
-            held = db.execute(
-                "SELECT 1 FROM requests WHERE key = ? AND attempt = ? AND status = ?",
-                (key, attempt, Status.PROCESSING),
-            ).fetchone()
-            if held is None or not _number(db, key, sequence, message, now_ms, percentage):
+            if not _held(db, key, attempt):
+                return None
+            if not _number(db, key, sequence, message, now_ms, percentage):
                 return None
             return _subscribers(db, key)
 
         return await self._write(save)
 
     async def retry(
-        self, key: str, attempt: int, *, failures: int, not_before_ms: int, now_ms: int
+        self,
+        key: str,
+        attempt: int,
+        *,
+        failures: int,
+        not_before_ms: int,
+        now_ms: int,
+        taken: bool = False,
     ) -> bool:
-        return await self._write(
-            lambda db: _move(
+        def retry(db: sqlite3.Connection) -> bool:
+            moved = _move(
                 db,
                 key,
                 Event.RETRIED,
@@ -218,7 +223,11 @@ class SqliteStore(Store):
                 (failures, not_before_ms),
                 attempt=attempt,
             )
-        )
+            if moved and taken:
+                db.execute("UPDATE outbox SET taken = 1 WHERE key = ?", (key,))
+            return moved
+
+        return await self._write(retry)
 
     async def take_back(self, key: str, attempt: int, not_before_ms: int, now_ms: int) -> bool:
         return await self._write(
@@ -245,10 +254,11 @@ class SqliteStore(Store):
         event = Event.COMPLETED if status is Status.COMPLETED else Event.FAILED
 
         def finish(db: sqlite3.Connection) -> tuple[str, ...] | None:
-            if not _move(db, key, event, now_ms, "outcome = ?", (outcome,), attempt=attempt):
+            if not _held(db, key, attempt):
                 return None
-            if message is not None:
-                _number(db, key, *message, now_ms, None)
+            if message is not None and not _number(db, key, *message, now_ms, None):
+                return None
+            _move(db, key, event, now_ms, "outcome = ?", (outcome,), attempt=attempt)
             return _subscribers(db, key)
 
         return await self._write(finish)
@@ -476,6 +486,14 @@ def _touch(db: sqlite3.Connection, connection_id: str, limit: RateLimit, now_ms:
         "UPDATE connections SET bucket_empty_at_ms = ?, last_ping_ms = ? WHERE connection_id = ?",
         (empty_at_ms, now_ms, connection_id),
     )
+
+
+def _held(db: sqlite3.Connection, key: str, attempt: int) -> bool:
+    row = db.execute(
+        "SELECT 1 FROM requests WHERE key = ? AND attempt = ? AND status = ?",
+        (key, attempt, Status.PROCESSING),
+    ).fetchone()
+    return row is not None
 
 
 def _number(

@@ -8,6 +8,7 @@ contents: whoever takes the request over posts the stored message again, byte fo
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,6 +21,7 @@ from streamer_reference.observability.logs import log
 from streamer_reference.protocol import messages
 from streamer_reference.protocol.codec import encode
 from streamer_reference.protocol.errors import StreamerError
+from streamer_reference.protocol.limits import MESSAGE_BYTES_MAX
 from streamer_reference.store.base import RequestQueue, Stored
 
 REPOST_PAUSE_S = 0.25  # after a send that failed with all its retries
@@ -45,6 +47,10 @@ class Outbox:
         self._subscribers = stored.subscribers
         self._closed = stored.outbox.closed
         self.taken = stored.outbox.taken
+
+    def has_taken(self, sequence: int) -> bool:
+        """Whether the last stored message has this number and is known to be taken."""
+        return self.taken and self._sequence == sequence
 
     async def deliver(self) -> None:
         """Post the last stored message until its receivers have it or are gone.
@@ -82,16 +88,11 @@ class Outbox:
     async def progress(self, update: Update) -> None:
         """Take the next number for a progress message; raises `LostError`."""
         now_ms = self._clock.now_ms()
-        message = encode(
-            messages.progress(
-                self.request.request_id,
-                self._sequence + 1,
-                now_ms,
-                update.percentage,
-                update.message,
-                dict(update.metadata),
-            )
-        )
+        message = self._progress_text(update.percentage, now_ms, update.message, update.metadata)
+        if len(message.encode()) > MESSAGE_BYTES_MAX:  # never taken, it would leave a gap
+            log("warning", "progress does not fit", request_id=self.request.request_id)
+            message = self._progress_text(update.percentage, now_ms, None, {})
+        self.taken = False  # until the write has answered, nobody knows what the last message is
         subscribers = await self._queue.save_progress(
             self.request.key,
             self.request.attempt,
@@ -100,6 +101,7 @@ class Outbox:
             update.percentage,
             now_ms,
         )
+        self.taken = True  # it was before; now it is known that this is still the last message
         self._stored(message, subscribers, closed=False)
 
     async def finish(self, status: Status, outcome: Mapping[str, Any], message: Any) -> None:
@@ -132,6 +134,14 @@ class Outbox:
         subscribers = await self._queue.close(self.request.key, self._sequence + 1, text, now_ms)
         self._stored(text, subscribers, closed=True)
 
+    def _progress_text(
+        self, percentage: float, now_ms: int, message: str | None, metadata: Mapping[str, Any]
+    ) -> str:
+        request_id, sequence = self.request.request_id, self._sequence + 1
+        return encode(
+            messages.progress(request_id, sequence, now_ms, percentage, message, dict(metadata))
+        )
+
     def _outcome_text(self, outcome: Any, now_ms: int) -> str:
         request_id, sequence = self.request.request_id, self._sequence + 1
         if isinstance(outcome, StreamerError):
@@ -163,13 +173,19 @@ class ProgressReporter:
         self._task = asyncio.create_task(self._pump())
 
     def progress(self, percentage: float, message: str | None = None) -> None:
-        """Report, from any thread."""
-        update = Update(float(percentage), message, self._metadata)
+        """Report, from any thread; raises `ValueError` or `TypeError` for what cannot be sent."""
+        text = None if message is None else str(message)
+        encode(text)  # a lone surrogate is the handler's mistake, not the sender's
+        update = Update(float(percentage), text, self._metadata)
         self._loop.call_soon_threadsafe(self._report, update)
 
     def set_metadata(self, key: str, value: Any) -> None:
-        """Set metadata for the updates that follow; earlier ones keep what they had (PROG-5)."""
-        self._metadata = {**self._metadata, key: value}
+        """Set metadata for the updates that follow; earlier ones keep what they had (PROG-5).
+
+        The value is copied: what the handler does to it later is in no message. What is no JSON
+        raises `ValueError` or `TypeError` here, in the handler.
+        """
+        self._metadata = {**self._metadata, **json.loads(encode({key: value}))}
 
     @property
     def pump(self) -> asyncio.Task[None]:

@@ -19,11 +19,12 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from streamer_reference.core.backoff import Backoff
-from streamer_reference.core.states import CLAIMABLE, TERMINAL, Status
+from streamer_reference.core.states import CLAIMABLE, Status
 from streamer_reference.handlers.job import Job
 from streamer_reference.handlers.registry import Handler
 from streamer_reference.observability.logs import log
 from streamer_reference.outbox import LostError, Outbox, ProgressReporter
+from streamer_reference.protocol import messages
 from streamer_reference.protocol.codec import decode, encode
 from streamer_reference.protocol.errors import HandlerError, RetryableError, StreamerError
 from streamer_reference.protocol.errors import ValidationError as InvalidPayloadError
@@ -34,7 +35,6 @@ from streamer_reference.store.base import Request, Stored, StoreError
 FILL_S = 0.05  # how often free slots look for waiting requests
 DRAIN_S = 2.0  # how long an outcome waits for the message before it to be taken
 DELIVERY_S = 10.0  # then the sweeper goes on delivering
-ENVELOPE_BYTES = 512  # what a `complete` message adds to its result, generously
 LETTING_GO_MAX = 20
 LETTING_GO_PAUSE_S = 0.5
 STOP_TAKING_MS = 60_000  # an invocation this near its end takes nothing new
@@ -52,6 +52,7 @@ class Worker:
         self._worker_id = worker_id
         self._slots = asyncio.Semaphore(services.settings.slots)
         self._free = services.settings.slots
+        self._attended: set[str] = set()  # keys that some task is about to claim, or runs
         self._running: dict[str, asyncio.Task[Any]] = {}
         self._tails: set[asyncio.Task[None]] = set()
 
@@ -68,6 +69,8 @@ class Worker:
         `alone` runs one request and nothing else: its last worker died, and it may be the reason.
         """
         await self._renew(invocation_id)
+        keys = dict.fromkeys(keys)
+        self._attended.update(keys)
         renewal = asyncio.create_task(self._keep_lease(invocation_id))
         try:
             attending: set[asyncio.Task[Any]] = {
@@ -75,19 +78,19 @@ class Worker:
             }
             while True:
                 if not alone and remaining_ms() > STOP_TAKING_MS and self._free > 0:
-                    now_ms = self._clock.now_ms()
-                    waiting = await self._store.waiting(now_ms, self._free)
-                    random.shuffle(waiting)
-                    attending |= {asyncio.create_task(self._claim(key)) for key in waiting}
-                if not attending:
+                    waiting = await self._waiting()
+                    attending |= {asyncio.create_task(self._attend(key)) for key in waiting}
+                    self._attended.update(waiting)
+                # A tail waits for a slow client; meanwhile there is room for other requests.
+                under_way = attending | self._tails
+                if not under_way:
                     break
-                done, attending = await asyncio.wait(
-                    attending, timeout=FILL_S, return_when=asyncio.FIRST_COMPLETED
+                done, _ = await asyncio.wait(
+                    under_way, timeout=FILL_S, return_when=asyncio.FIRST_COMPLETED
                 )
+                attending -= done
                 for task in done:
                     task.result()
-            if self._tails:
-                await asyncio.wait(self._tails)
         finally:
             renewal.cancel()
             self._services.metrics.flush()
@@ -108,8 +111,27 @@ class Worker:
             except StreamerError as error:
                 log("warning", "the lease was not renewed", reason=str(error))
 
-    async def _attend(self, key: str, *, alone: bool) -> None:
-        """Claim a request that was handed over, when it is due, and run it."""
+    async def _waiting(self) -> list[str]:
+        """Requests for the free slots, in any order, so that workers meet seldom."""
+        try:
+            found = await self._store.waiting(self._clock.now_ms(), self._free)
+        except StoreError as error:
+            log("warning", "no look for waiting requests", reason=error.reason)
+            return []
+        waiting = [key for key in found if key not in self._attended]
+        random.shuffle(waiting)
+        return waiting
+
+    async def _attend(self, key: str, *, alone: bool = False) -> None:
+        """Claim a request when it is due, and run it; what fails here is the sweeper's."""
+        try:
+            await self._claim_when_due(key, alone=alone)
+        except StreamerError as error:
+            log("error", "the store failed a request", key=key, reason=str(error))
+        finally:
+            self._attended.discard(key)
+
+    async def _claim_when_due(self, key: str, *, alone: bool) -> None:
         while not await self._claim(key, alone=alone):
             stored = await self._store.get(key)
             if stored is None or stored.request.status not in CLAIMABLE:
@@ -119,7 +141,7 @@ class Worker:
                 return
             await asyncio.sleep(wait_ms / 1000)
 
-    async def _claim(self, key: str, *, alone: bool = False) -> bool:
+    async def _claim(self, key: str, *, alone: bool) -> bool:
         async with self._slots:
             self._free -= 1
             try:
@@ -128,8 +150,6 @@ class Worker:
                 if stored is None:
                     return False
                 await self._run(stored)
-            except StreamerError as error:
-                log("error", "the store failed a request", key=key, reason=str(error))
             finally:
                 self._free += 1
         return True
@@ -144,28 +164,20 @@ class Worker:
         self._running[request.key] = attempt
         try:
             await asyncio.wait({attempt, reporter.pump}, return_when=asyncio.FIRST_COMPLETED)
+            reporter.drain()
+            await asyncio.wait({reporter.pump}, timeout=DRAIN_S)
             if reporter.pump.done():
                 reporter.pump.result()
             if attempt.cancelled():
                 raise LostError
             status, outcome, message = await attempt
-            reporter.drain()
-            await asyncio.wait({reporter.pump}, timeout=DRAIN_S)
-            if reporter.pump.done():
-                reporter.pump.result()
             await outbox.finish(status, outcome, message)
         except RetryableError as error:
-            delay_ms = RETRY_BACKOFF.longest_s(request.failures + 1) * 1000 * random.random()  # noqa: S311 - jitter
             reporter.pump.cancel()
-            now_ms = self._clock.now_ms()
             log("info", "an attempt failed", request_id=request.request_id, reason=error.message)
-            await self._store.retry(
-                request.key,
-                request.attempt,
-                failures=request.failures + 1,
-                not_before_ms=now_ms + int(delay_ms),
-                now_ms=now_ms,
-            )
+            delay_s = RETRY_BACKOFF.longest_s(request.failures + 1) * random.random()  # noqa: S311 - jitter
+            if not await self._retry(outbox, request.failures + 1, delay_s):
+                await self._let_go(outbox, request.failures + 1)
         except (LostError, StoreError) as error:
             reporter.pump.cancel()
             log(
@@ -174,7 +186,7 @@ class Worker:
                 request_id=request.request_id,
                 reason=repr(error),
             )
-            await self._let_go(request)
+            await self._let_go(outbox, request.failures)
         else:
             tail = asyncio.create_task(self._deliver(outbox, reporter, message))
             self._tails.add(tail)
@@ -213,6 +225,7 @@ class Worker:
                 raise RetryableError(failure.message, failure.details)
             if isinstance(failure, RetryableError):
                 failure = StreamerError("PROCESSING_FAILED", failure.message, failure.details)
+        failure = messages.sendable(failure)
         return Status.FAILED, {"error": failure.to_json()}, failure
 
     async def _call(self, request: Request, reporter: ProgressReporter) -> Any:
@@ -241,7 +254,7 @@ class Worker:
     async def _fit(self, request: Request, result: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         """The outcome to store and the body to send; too large a result becomes an object."""
         text = encode(result).encode()
-        if len(text) + len(request.request_id) + ENVELOPE_BYTES <= MESSAGE_BYTES_MAX:
+        if len(text) + len(request.request_id) + messages.ENVELOPE_BYTES <= MESSAGE_BYTES_MAX:
             return {"result": result}, {"result": result}
         objects = self._services.objects
         if objects is None:
@@ -264,7 +277,22 @@ class Worker:
         finally:
             reporter.pump.cancel()
 
-    async def _let_go(self, request: Request) -> None:
+    async def _retry(self, outbox: Outbox, failures: int, delay_s: float) -> bool:
+        """Leave the request to another attempt; False when that was not stored."""
+        request, now_ms = outbox.request, self._clock.now_ms()
+        try:
+            return await self._store.retry(
+                request.key,
+                request.attempt,
+                failures=failures,
+                not_before_ms=now_ms + int(delay_s * 1000),
+                now_ms=now_ms,
+                taken=outbox.taken,
+            )
+        except StoreError:
+            return False
+
+    async def _let_go(self, outbox: Outbox, failures: int) -> None:
         """After losing a request, or the store: leave it so that it goes on.
 
         While the store fails the lease is not renewed either, so what cannot be left in order here
@@ -272,33 +300,30 @@ class Worker:
         """
         for _ in range(LETTING_GO_MAX):
             try:
-                await self._let_go_once(request)
+                let_go = await self._let_go_once(outbox, failures)
             except StoreError:
-                await asyncio.sleep(LETTING_GO_PAUSE_S)
-            else:
+                let_go = False
+            if let_go:
                 return
+            await asyncio.sleep(LETTING_GO_PAUSE_S)
 
-    async def _let_go_once(self, request: Request) -> None:
+    async def _let_go_once(self, outbox: Outbox, failures: int) -> bool:
+        request = outbox.request
         stored = await self._store.get(request.key)
         if stored is None or stored.request.attempt != request.attempt:
-            return
+            return True
         if stored.request.status is Status.PROCESSING:
             # A write whose answer was lost: what was stored is unknown, so begin a new attempt.
-            now_ms = self._clock.now_ms()
-            await self._store.retry(
-                request.key,
-                request.attempt,
-                failures=request.failures,
-                not_before_ms=now_ms,
-                now_ms=now_ms,
-            )
-        elif stored.request.status in TERMINAL and not stored.outbox.closed:
-            await send_outcome(stored, self._services)
+            return await self._retry(outbox, failures, 0)
+        taken = outbox.has_taken(stored.outbox.sequence)
+        await send_outcome(stored, self._services, taken=taken)
+        return True
 
 
 async def within(handler: Handler, job: Job, services: Services, limit_s: float) -> Any:
     """The handler's result, behind the middleware; `StreamerError` TIMEOUT after `limit_s`."""
     deadline = asyncio.timeout(limit_s)
+    task = asyncio.current_task()
     try:
         async with deadline:
             return await services.registry.bind(handler)(job)
@@ -306,6 +331,13 @@ async def within(handler: Handler, job: Job, services: Services, limit_s: float)
         if deadline.expired():
             raise StreamerError("TIMEOUT") from None
         raise
+    except asyncio.CancelledError:
+        if task is None or task.cancelling():
+            raise
+        # Nobody cancelled this: the handler awaited something that it had cancelled itself.
+        raise RuntimeError("the handler raised CancelledError") from None
+    except SystemExit:
+        raise RuntimeError("the handler tried to end its process") from None
 
 
 def outcome_message(outcome: str, services: Services) -> Any:
@@ -322,15 +354,17 @@ def outcome_message(outcome: str, services: Services) -> Any:
     return decode(outcome)
 
 
-async def send_outcome(stored: Stored, services: Services) -> None:
+async def send_outcome(stored: Stored, services: Services, *, taken: bool = False) -> None:
     """Post what is under way, number the outcome that was recorded, and post it; bounded in time.
+
+    `taken` says that the last message is known to be taken, though the store was not told.
 
     Raises nothing: what could not be sent stays for the next sweep.
     """
     outbox = Outbox(stored, services.store, services.manager, services.clock)
     try:
         async with asyncio.timeout(DELIVERY_S):
-            if not outbox.taken:
+            if not (outbox.taken or taken):
                 await outbox.deliver()
             if not stored.outbox.closed and stored.request.outcome is not None:
                 await outbox.close(outcome_message(stored.request.outcome, services))

@@ -42,17 +42,19 @@ async def sweep(services: Services) -> None:
 
 async def take_back_orphans(services: Services) -> None:
     """Give requests whose worker is gone another attempt, or their end after too many deaths."""
+    outcomes = []  # sent side by side at the end: one slow client takes seconds
     for stored in await services.store.orphans(services.clock.now_ms(), FOUND_MAX):
         if stored.request.status is not Status.PROCESSING:
-            await send_outcome(stored, services)
+            outcomes.append(send_outcome(stored, services))
         elif stored.request.deaths + 1 >= services.settings.deaths_max:
-            await _give_up(stored, services)
+            outcomes.append(_give_up(stored, services))
         else:
             request, now_ms = stored.request, services.clock.now_ms()
             pause_ms = DEATH_PAUSES_MS[min(request.deaths, len(DEATH_PAUSES_MS) - 1)]
             services.metrics.add("LeaseExpired")
             log("warning", "a worker is gone", request_id=request.request_id, deaths=request.deaths)
             await services.store.take_back(request.key, request.attempt, now_ms + pause_ms, now_ms)
+    await asyncio.gather(*outcomes)
 
 
 async def _give_up(stored: Stored, services: Services) -> None:

@@ -26,10 +26,17 @@ from streamer_reference.services import Services
 from streamer_reference.store import base as store
 from streamer_reference.worker import within
 
+# Refusals of the store, which counted the message in the same write, or could not.
+_COUNTED = (store.LimitReachedError, store.DuplicateRequestError, store.StoreError)
+
 
 async def route(connection_id: str, text: str, services: Services) -> None:
     """Handle one text message of a client; every outcome is a message to it."""
-    connection = await services.store.get_connection(connection_id)
+    try:
+        connection = await services.store.get_connection(connection_id)
+    except store.StoreError as failure:
+        await _refuse(connection_id, services, failure, _id_of(text))
+        return
     if connection is None:
         log("warning", "a message of a connection that is not stored", connection_id=connection_id)
         return
@@ -45,16 +52,7 @@ async def route(connection_id: str, text: str, services: Services) -> None:
         _, early_ms = take(services.settings.rate_limit, connection.bucket_empty_at_ms, now_ms)
         if early_ms:
             raise store.LimitReachedError("too many messages on this connection", early_ms)
-        handler = services.registry.get(request.action)
-        built_in = actions.BUILT_IN.get(request.action)
-        if handler is None and built_in is None:
-            raise StreamerError("INVALID_ACTION")
-        permission = handler.permission if handler else actions.PERMISSIONS.get(request.action)
-        if permission is not None and permission not in connection.permissions:
-            raise StreamerError("FORBIDDEN")
-        validate = handler.validate if handler else actions.VALIDATE[request.action]
-        if bad := validate(request.payload):
-            raise ValidationError(bad)
+        handler, built_in = _decide(connection, request, services)
         if handler is not None and handler.is_queued(services.settings.queue_threshold_s):
             await _queue(connection, request, request_id, services)
             return
@@ -63,13 +61,43 @@ async def route(connection_id: str, text: str, services: Services) -> None:
             request_id = failure.request_id
         if expired:
             failure = StreamerError("UNAUTHORIZED")
-        if not isinstance(failure, store.LimitReachedError | store.StoreError):
+        if not isinstance(failure, _COUNTED):
             await _count(connection, services)
-        await _refuse(connection, services, failure, request_id)
+        await _refuse(connection_id, services, failure, request_id)
         if expired:
             await _end_session(connection_id, services)
         return
     await _answer(connection, request, request_id, handler, built_in, services)
+
+
+def _decide(
+    connection: store.Connection, request: messages.Request, services: Services
+) -> tuple[Handler | None, actions.Action | None]:
+    """What runs the request, one of the two; `StreamerError` for action, permission, payload."""
+    handler = services.registry.get(request.action)
+    built_in = actions.BUILT_IN.get(request.action)
+    if handler is None and built_in is None:
+        raise StreamerError("INVALID_ACTION")
+    permission = handler.permission if handler else actions.PERMISSIONS.get(request.action)
+    if permission is not None and permission not in connection.permissions:
+        raise StreamerError("FORBIDDEN")
+    validate = handler.validate if handler else actions.VALIDATE[request.action]
+    try:
+        bad = validate(request.payload)
+    except Exception as error:  # noqa: BLE001 - a team's validation may raise anything
+        log("error", "a validation failed", error_type=type(error).__name__, action=request.action)
+        raise StreamerError("INTERNAL_ERROR") from None
+    if bad:
+        raise ValidationError(bad)
+    return handler, built_in
+
+
+def _id_of(text: str) -> str | None:
+    """The id of a message whose sender is not known yet; None when it cannot be read."""
+    try:
+        return messages.parse_request(text).id or uuid.uuid4().hex
+    except ValidationError as failure:
+        return failure.request_id
 
 
 async def _end_session(connection_id: str, services: Services) -> None:
@@ -111,7 +139,7 @@ async def _answer(
         if len(text.encode()) > MESSAGE_BYTES_MAX:
             raise StreamerError("RESULT_TOO_LARGE")
     except StreamerError as failure:
-        await _refuse(connection, services, failure, request_id)
+        await _refuse(connection.connection_id, services, failure, request_id)
         return
     except Exception as error:  # noqa: BLE001 - a handler may raise anything
         log(
@@ -121,7 +149,9 @@ async def _answer(
             action=request.action,
             error_type=type(error).__name__,
         )
-        await _refuse(connection, services, StreamerError("INTERNAL_ERROR"), request_id)
+        await _refuse(
+            connection.connection_id, services, StreamerError("INTERNAL_ERROR"), request_id
+        )
         return
     await services.manager.send(connection.connection_id, text.encode())
     services.metrics.add("ProcessingLatency", services.clock.now_ms() - began_ms)
@@ -182,17 +212,22 @@ async def _queue(
     )
     sent = await services.manager.send(connection.connection_id, acknowledgment.encode())
     taken = sent.outcome is not Outcome.FAILED
-    if not await services.store.acknowledged(key, taken, services.clock.now_ms()):
-        await actions.send_cancelled(key, services)
+    try:
+        if not await services.store.acknowledged(key, taken, services.clock.now_ms()):
+            await actions.send_cancelled(key, services)
+    except store.StoreError as error:
+        # It is stored and acknowledged, so it is no refusal: the sweeper moves it on.
+        log("warning", "an acceptance was not noted", request_id=request_id, reason=error.reason)
 
 
 async def _refuse(
-    connection: store.Connection,
+    connection_id: str,
     services: Services,
     failure: StreamerError,
     request_id: str | None,
 ) -> None:
     if isinstance(failure, store.StoreError):
         log("error", "the store failed", request_id=request_id, reason=failure.reason)
+    failure = messages.sendable(failure)
     message = messages.error(failure, services.clock.now_ms(), request_id, 0)
-    await services.manager.send(connection.connection_id, encode(message).encode())
+    await services.manager.send(connection_id, encode(message).encode())

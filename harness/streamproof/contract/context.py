@@ -29,6 +29,14 @@ CLOSE_S = 2.0
 PERMISSIONS = ("probe", "broadcast")
 
 
+class _Connect(connect):
+    """A redirect is an answer to judge: following it could lead to a host that was not cleared."""
+
+    def process_redirect(self, exc: Exception) -> Exception | str:
+        """Never follow."""
+        return exc
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Refused:
     """A handshake that the target answered with another status than 101."""
@@ -118,7 +126,7 @@ class Context:
         if identity is not None or changes:
             raise NotApplicable("no private key to make tokens with")
         if self.target.tokens is None:
-            raise NotApplicable("no token")
+            raise NotApplicable("no token was given: the target is open to everybody")
         return self.target.tokens.good()
 
     async def connect(
@@ -132,9 +140,8 @@ class Context:
         """Open a connection that must succeed; without an identity, as the default user."""
         if identity is None and self.target.mint is not None and token is None:
             identity = self.identity()
-        token = token if token is not None else self.token(identity)
-        if not carriers:
-            carriers = {"query": token}
+        if self.target.tokens is not None and not carriers:
+            carriers = {"query": token if token is not None else self.token(identity)}
         opened = await self.handshake(target=target, **carriers)
         if isinstance(opened, Refused):
             raise Broken("the handshake of a good token to be answered 101", opened.status)
@@ -164,9 +171,9 @@ class Context:
         extra = dict(headers or {})
         if header is not None:
             extra["Authorization"] = header
-        self._pacer.open()
+        await self._pacer.open()
         try:
-            return await connect(
+            return await _Connect(
                 url,
                 additional_headers=extra,
                 ssl=ssl.create_default_context() if url.startswith("wss:") else None,

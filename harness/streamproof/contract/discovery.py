@@ -15,7 +15,7 @@ from websockets.asyncio.client import ClientConnection
 from streamproof.contract.context import Context, Refused
 from streamproof.contract.failures import Broken
 from streamproof.contract.session import KEPT_BYTES_MAX, Received, Session
-from streamproof.errors import TargetUnreachableError
+from streamproof.errors import TargetUnreachableError, UsageError
 from streamproof.targets import Capability
 
 HANDSHAKE_S = 16.0
@@ -33,15 +33,12 @@ class Discovered:
 async def discover(ctx: Context) -> Discovered:
     """What the target can do; `TargetUnreachableError` when nothing is to be judged."""
     target = ctx.target
-    if target.tokens is None:
-        await _answers_at_all(ctx)
-        return Discovered(target.capabilities, answers=True)
-    session = await _open(ctx)
+    session = await _open(ctx) if target.tokens is not None else await _open_to_all(ctx)
     echo_id = await session.request("echo", {})
     await session.send_text("{")
     probe_id = await session.request("probe.whoami")
     await _spoken(session, 1)
-    found = set(target.capabilities)
+    found = {*target.capabilities, Capability.TOKEN}
     item = await _answer(session, probe_id)
     # One that answers wrongly or not at all is taken to have the pack: its clauses say so.
     if item is None or item.reading.code not in ABSENT_CODES:
@@ -110,8 +107,12 @@ async def _handshake(ctx: Context, carrier: dict[str, Any]) -> ClientConnection 
         ) from error
 
 
-async def _answers_at_all(ctx: Context) -> None:
-    """Without a token only the refusal of nobody can be seen; the port must be there for it."""
+async def _open_to_all(ctx: Context) -> Session:
+    """A connection without a token: who accepts that is judged, who refuses it cannot be."""
     opened = await _handshake(ctx, {})
-    if not isinstance(opened, Refused):
-        await opened.close()
+    if isinstance(opened, Refused):
+        raise UsageError(
+            f"{ctx.target.url} answers {opened.status} without a token, and none was given",
+            "give --token, --token-command or --jwt-key with --issuer",
+        )
+    return ctx.adopt(opened, "the first words")

@@ -26,7 +26,7 @@ from streamproof.errors import StreamproofError
 from streamproof.history import HistoryChecker, Recorder, Violation
 from streamproof.results import ClauseResult, ContractResult, Level, Verdict
 from streamproof.targets import Capability, Target
-from streamproof.targets.safety import Pacer, announcement
+from streamproof.targets.safety import CapReachedError, Pacer, announcement
 
 CONCURRENCY = 10
 LOG_LINES_OF_A_PASS = 60
@@ -125,7 +125,9 @@ class _Run:
             self._patience = self._patience.shortened()
         self._dialect = StreamerDialect(probe=Capability.PROBE in self._capabilities)
         results: dict[str, ClauseResult] = {}
-        slots = asyncio.Semaphore(self._options.concurrency)
+        # Where sends are paced, clauses would take each other's turns and time.
+        paced = self._pacer.caps.messages_per_s is not None
+        slots = asyncio.Semaphore(1 if paced else self._options.concurrency)
 
         async def one(item: Clause) -> None:
             async with slots:
@@ -180,7 +182,11 @@ class _Run:
         judged = self._judges(item)
         level = item.level if judged else Level.OBSERVED
         result = _blank(item, level)
-        if missing:
+        longest_s = self._pacer.caps.duration_s
+        if longest_s is not None and began_s - self._began_s > longest_s:
+            reason = f"the run's {longest_s:g} s for a remote target were over"
+            result = dataclasses.replace(result, verdict=Verdict.INCONCLUSIVE, reason=reason)
+        elif missing:
             reason = f"the target lacks: {', '.join(sorted(missing))}"
             result = dataclasses.replace(result, verdict=Verdict.NOT_APPLICABLE, reason=reason)
         else:
@@ -261,7 +267,7 @@ def _conclude(result: ClauseResult, ended: BaseException | None, item: Clause) -
             )
         case NotApplicable():
             return dataclasses.replace(result, verdict=Verdict.NOT_APPLICABLE, reason=str(ended))
-        case Inconclusive():
+        case Inconclusive() | CapReachedError():
             return dataclasses.replace(result, verdict=Verdict.INCONCLUSIVE, reason=str(ended))
         case TimeoutError():
             expected = f"the clause to end within {item.timeout_s:g} s"
@@ -299,18 +305,15 @@ def _held_against(result: ClauseResult, violations: Sequence[Violation]) -> Clau
     )
 
 
-_MEANING = {
-    Group.RESILIENCE: "faults of store, stream and gateway were not provoked",
-    Group.OPS: "logs, metrics and traces were not looked at",
-}
+_ALWAYS_UNSEEN = "faults of store, stream and gateway were not provoked"
+_UNRUN = {Group.OPS: "group ops was not run: logs, metrics and traces were not looked at"}
 
 
 def _not_shown(results: Sequence[ClauseResult], shown: Sequence[Group]) -> tuple[str, ...]:
-    lines = [f"group {group} was not run" for group in Group if group not in shown]
-    lines += [meaning for group, meaning in _MEANING.items() if group not in shown]
-    lines += [
-        f"{item.id}: {item.reason}" for item in results if item.verdict is Verdict.NOT_APPLICABLE
-    ]
+    """What no clause looked at; clauses that did not apply say so themselves."""
+    unrun = [group for group in Group if group not in shown]
+    lines = [_UNRUN.get(group, f"group {group} was not run") for group in unrun]
+    lines.append(_ALWAYS_UNSEEN)
     observed = [item.id for item in results if item.section == 6 and item.level is Level.OBSERVED]
     if observed:
         lines.append(f"{', '.join(observed)}: observed, not judged, on this target")

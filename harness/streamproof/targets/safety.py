@@ -10,7 +10,7 @@ import dataclasses
 import ipaddress
 from urllib.parse import urlsplit
 
-from streamproof.errors import UsageError
+from streamproof.errors import StreamproofError, UsageError
 
 ENVIRONMENTS = ("dev", "test", "staging")
 PRODUCTION = "production"
@@ -98,6 +98,10 @@ def clear(
     return Clearance(remote[0], False, environment, Caps())
 
 
+class CapReachedError(StreamproofError):
+    """The run would do more to a remote target than it may: nothing is known about the rest."""
+
+
 class Pacer:
     """Spaces what a run sends to a remote target and stops it at its caps; free on loopback."""
 
@@ -107,21 +111,25 @@ class Pacer:
         self.messages_sent = 0
         self._next_s = 0.0
 
-    def open(self) -> None:
-        """Count a connection before it is opened; `UsageError` beyond the cap."""
+    async def open(self) -> None:
+        """Wait for a turn and count a connection; `CapReachedError` beyond the cap."""
         if self.caps.connections is not None and self.connections_open >= self.caps.connections:
-            raise UsageError(f"the run would open more than {self.caps.connections} connections")
+            raise CapReachedError(f"at most {self.caps.connections} connections at a time")
         self.connections_open += 1
+        await self._turn()
 
     def close(self) -> None:
         """Count a connection that ended."""
         self.connections_open -= 1
 
     async def send(self) -> None:
-        """Wait for the next message's turn; `UsageError` beyond the cap."""
+        """Wait for the next message's turn; `CapReachedError` beyond the cap."""
         if self.caps.messages is not None and self.messages_sent >= self.caps.messages:
-            raise UsageError(f"the run would send more than {self.caps.messages} messages")
+            raise CapReachedError(f"at most {self.caps.messages} messages")
         self.messages_sent += 1
+        await self._turn()
+
+    async def _turn(self) -> None:
         if self.caps.messages_per_s is None:
             return
         now_s = asyncio.get_running_loop().time()

@@ -20,6 +20,7 @@ from streamproof.errors import ExitCode, HarnessError, TargetUnreachableError, U
 from streamproof.history import read
 from streamproof.results import Level, Verdict
 from streamproof.targets import Capability, TargetOptions, resolve
+from streamproof.targets.safety import Caps
 from support.fake_streamer import FakeStreamer
 from support.virtual_time import run_virtual
 
@@ -108,7 +109,7 @@ async def test_missing_capabilities_are_never_green(tmp_path) -> None:
     result = await judged([clause], tmp_path)
     assert result.clauses[0].verdict is Verdict.NOT_APPLICABLE
     assert result.clauses[0].reason == "the target lacks: admin"
-    assert any("MSG-1" in line for line in result.not_shown)
+    assert any("ops" in line for line in result.not_shown)
     assert result.exit_code is ExitCode.HOLDS
 
 
@@ -224,12 +225,75 @@ async def test_one_given_token_is_enough_for_some(tmp_path) -> None:
     assert set(verdicts.values()) == {Verdict.PASS}
 
 
-async def test_without_a_token_nothing_passes(tmp_path) -> None:
-    """A target that cannot be opened shows nothing."""
+async def test_without_a_token_a_closed_door_is_a_wrong_word(tmp_path) -> None:
+    """A target that wants a token cannot be judged without one."""
     async with FakeStreamer() as fake:
-        with resolve(fake.url) as target:
-            result = await run(target, ContractOptions(clauses=("AUTH",)), lambda _: None)
-    assert {clause.verdict for clause in result.clauses} == {Verdict.NOT_APPLICABLE}
+        with (
+            resolve(fake.url) as target,
+            pytest.raises(UsageError, match="401 without a token") as raised,
+        ):
+            await run(target, ContractOptions(), lambda _: None)
+    assert "--jwt-key" in raised.value.hint
+
+
+async def test_an_open_door_is_judged(tmp_path) -> None:
+    """A server that lets everybody in fails AUTH-4, and what needs a token does not apply."""
+    async with serve(_echo, "127.0.0.1", 0) as server:
+        url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/dev"
+        with resolve(url) as target:
+            asked = ContractOptions(clauses=("AUTH", "SYNC-1/roles"), patience=QUICK)
+            result = await run(target, asked, lambda _: None)
+    by_id = {clause.id: clause for clause in result.clauses}
+    assert by_id["AUTH-4"].seen == "an open connection"
+    assert by_id["SYNC-1/roles"].verdict is Verdict.FAIL
+    assert by_id["AUTH-1"].verdict is Verdict.NOT_APPLICABLE
+
+
+async def test_redirects_are_not_followed(tmp_path) -> None:
+    """They could lead to a host that nobody cleared."""
+    async with FakeStreamer() as fake:
+        word = fake.target(tmp_path)
+
+        def elsewhere(socket, _):
+            answer = socket.respond(307, "there")
+            answer.headers["Location"] = fake.url
+            return answer
+
+        async with serve(_echo, "127.0.0.1", 0, process_request=elsewhere) as server:
+            url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/dev"
+            with resolve(word) as right:
+                token = right.mint.good()
+            with (
+                resolve(url, TargetOptions(token=token)) as target,
+                pytest.raises(TargetUnreachableError, match="status 307"),
+            ):
+                await run(target, ContractOptions(), lambda _: None)
+
+
+@pytest.mark.parametrize(
+    ("caps", "reason"),
+    [
+        (Caps(duration_s=0.0), "were over"),
+        (Caps(messages=4, messages_per_s=None), "at most 4 messages"),
+        (Caps(connections=2, messages_per_s=1000.0), "at most 2 connections"),
+    ],
+)
+async def test_caps_leave_the_rest_undecided(tmp_path, caps, reason) -> None:
+    """What a remote target may not be asked is inconclusive, never passed."""
+
+    async def three_connections(ctx) -> None:
+        for _ in range(3):
+            session = await ctx.connect()
+            await session.data("ping")
+
+    async with FakeStreamer() as fake:
+        with resolve(fake.target(tmp_path)) as target:
+            target.clearance = dataclasses.replace(target.clearance, caps=caps)
+            clauses = [made(three_connections)]
+            result = await run(target, ContractOptions(), lambda _: None, clauses)
+    assert result.clauses[0].verdict is Verdict.INCONCLUSIVE
+    assert reason in result.clauses[0].reason
+    assert result.exit_code is ExitCode.NO_VERDICT
 
 
 async def test_no_probe_pack_is_not_applicable(tmp_path) -> None:

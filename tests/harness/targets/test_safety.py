@@ -7,6 +7,7 @@ import pytest
 from streamproof.errors import UsageError
 from streamproof.targets.safety import (
     NO_CAPS,
+    CapReachedError,
     Caps,
     Pacer,
     announcement,
@@ -99,13 +100,13 @@ def test_caps_stop_a_run() -> None:
 
     async def body() -> None:
         pacer = Pacer(Caps(1, None, None, 1))
-        pacer.open()
-        with pytest.raises(UsageError, match="1 connections"):
-            pacer.open()
+        await pacer.open()
+        with pytest.raises(CapReachedError, match="1 connections"):
+            await pacer.open()
         pacer.close()
-        pacer.open()
+        await pacer.open()
         await pacer.send()
-        with pytest.raises(UsageError, match="1 messages"):
+        with pytest.raises(CapReachedError, match="1 messages"):
             await pacer.send()
 
     run_virtual(body())

@@ -19,9 +19,10 @@ from gevent.pool import Group
 
 from streamproof.errors import HarnessError, StreamproofError, TargetUnreachableError
 from streamproof.history import HistoryChecker
+from streamproof.load import priority
 from streamproof.load.histogram import NS_PER_MS, Histogram
 from streamproof.load.recorder import Arrival, Recorder
-from streamproof.load.selfcheck import Strain, Usage, check, why_invalid
+from streamproof.load.selfcheck import Strain, Usage, check, doubts_of
 from streamproof.load.timer import EARLY_NS, timer
 from streamproof.load.verdict import judge
 from streamproof.load.words import Progress
@@ -94,8 +95,13 @@ class Conductor:
         size: str,
         report: Callable[[Progress], None],
         note: Callable[[str], None],
+        limits: Sequence[str] = (),
     ) -> None:
-        """`users` answers the running users of a class; `report` and `note` tell people."""
+        """`users` answers the running users of a class; `report` and `note` tell people.
+
+        `limits` are what such a run cannot show, in words, for the report.
+        """
+        self._limits = limits
         self._plans = plans
         self._users = users
         self._target = target
@@ -105,6 +111,7 @@ class Conductor:
         self._note = note
         self._timer = timer(EARLY_NS)
         self._interrupted = False
+        self._priority = priority.ORDINARY
         self.failure: StreamproofError | None = None
         self.result: LoadResult | None = None
 
@@ -128,12 +135,13 @@ class Conductor:
         thresholds = gc.get_threshold()
         gc.set_threshold(50_000, 20, 100)
         try:
-            for user_class, plan in self._plans:
-                if self._interrupted:
-                    break
-                scenario = self._scenario(user_class, plan, hiccups)
-                if scenario is not None:
-                    scenarios.append(scenario)
+            with priority.ahead() as self._priority:
+                for user_class, plan in self._plans:
+                    if self._interrupted:
+                        break
+                    scenario = self._scenario(user_class, plan, hiccups)
+                    if scenario is not None:
+                        scenarios.append(scenario)
         except StreamproofError as error:
             self.failure = error
         finally:
@@ -150,7 +158,7 @@ class Conductor:
         )
 
     def _not_shown(self) -> tuple[str, ...]:
-        words = ["generator and echo server share one machine: the network is a loopback"]
+        words = list(self._limits)
         if not self._timer.precise:
             words.append("no timerfd here: sends are planned to the millisecond only")
         if self._interrupted:
@@ -202,9 +210,9 @@ class Conductor:
         self, leg: Leg, plan: Plan
     ) -> tuple[dict[str, dict[str, object]], tuple[LoadTarget, ...]]:
         figures = check(leg.recorder, leg.strain, plan.tightest_limit_ms)
-        invalid = why_invalid(figures)
+        doubts = doubts_of(figures)
         slices = leg.recorder.corrected()
-        return figures, tuple(judge(t, slices, plan.seed, invalid) for t in plan.thresholds)
+        return figures, tuple(judge(t, slices, plan.seed, doubts) for t in plan.thresholds)
 
     def _described(
         self,
@@ -236,7 +244,11 @@ class Conductor:
             curves=tuple(curves),
             beside=beside,
             settings=plan.settings()
-            | {"measured_s": len(recorder.seconds), "timer_precise": self._timer.precise},
+            | {
+                "measured_s": len(recorder.seconds),
+                "timer_precise": self._timer.precise,
+                "generator_priority": self._priority,
+            },
             counts=dataclasses.asdict(recorder.counts),
             self_check=figures,
             seconds=recorder.table(),

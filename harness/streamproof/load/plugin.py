@@ -39,6 +39,13 @@ if TYPE_CHECKING:
     from streamproof.load.user import StreamUser
 
 RESULTS_NAME = "results.json"
+# What a run cannot show, by where its target is.
+LIMITS_HERE = (
+    "a network: target and generator share one machine, its cores and its loopback interface",
+)
+LIMITS_THERE = (
+    "the way to the target in the noise floor: the bare echo server is on the generator's machine",
+)
 FINISH_TIMEOUT_S = 30.0  # after an interruption: a drain, and the arithmetic of a verdict
 # Limits of the implementation stay on, raised to where they do not bind a load.
 SERVE_ARGUMENTS = ("--rate-limit", "1000000", "--in-flight-limit", "100000")
@@ -228,6 +235,7 @@ def _enter(run: Run, classes: list[type[StreamUser]]) -> None:
         run.settings["load.size"],
         _say_progress if _machine_readable() else lambda progress: note(progress_line(progress)),
         note,
+        LIMITS_HERE if run.target.loopback else LIMITS_THERE,
     )
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from streamproof.load.selfcheck import Doubts
     from streamproof.load.thresholds import Threshold
 
 RESAMPLES = 2_000  # the bounds' own error stays below a tenth of the interval's width
@@ -117,31 +118,43 @@ def _bounds(slices: Sequence[Histogram], share: float, seed: int) -> tuple[float
     return float(low), float(high)
 
 
-def judge(threshold: Threshold, slices: Sequence[Histogram], seed: int, invalid: str) -> LoadTarget:
-    """The verdict on one target; `invalid` says why the generator is not believed, or nothing."""
+def judge(
+    threshold: Threshold, slices: Sequence[Histogram], seed: int, doubts: Doubts
+) -> LoadTarget:
+    """The verdict on one target, from latencies by second and the generator's own doubts."""
+    invalid = "; ".join(words for words in (doubts.unplanned, doubts.late) if words)
     if not any(histogram.count for histogram in slices):
-        if invalid:
-            return _target(threshold, None, LoadVerdict.INVALID, invalid)
-        return _target(threshold, None, LoadVerdict.FAIL, "nothing was measured")
+        verdict = LoadVerdict.INVALID if invalid else LoadVerdict.FAIL
+        return _target(threshold, None, verdict, invalid or "nothing was measured")
     seen = estimate(slices, threshold.share, seed)
-    if invalid:
+    verdict, reason = _of_interval(threshold, slices, seen)
+    if invalid and (doubts.unplanned or verdict is not LoadVerdict.PASS):
         return _target(threshold, seen, LoadVerdict.INVALID, invalid)
+    if invalid:
+        reason = f"{reason} with the generator's delays on the target's account: {invalid}"
+    return _target(threshold, seen, verdict, reason)
+
+
+def _of_interval(
+    threshold: Threshold, slices: Sequence[Histogram], seen: Estimate
+) -> tuple[LoadVerdict, str]:
+    """What the interval says, whoever is to blame for it."""
     needed = samples_needed(threshold.share)
     filled = sum(1 for histogram in slices if histogram.count)
     if filled < SLICES_MIN:
         reason = f"{filled} seconds are too few to resample; {SLICES_MIN} are needed"
-        return _target(threshold, seen, LoadVerdict.INCONCLUSIVE, reason)
+        return LoadVerdict.INCONCLUSIVE, reason
     if seen.low_ms > threshold.limit_ms:
-        return _target(threshold, seen, LoadVerdict.FAIL, "the whole interval is above the limit")
+        return LoadVerdict.FAIL, "the whole interval is above the limit"
     if seen.effective_samples < needed:
         reason = (
             f"{seen.samples} samples are worth {seen.effective_samples:.0f} independent ones; "
             f"a bound on {threshold.statistic} needs {needed}"
         )
-        return _target(threshold, seen, LoadVerdict.INCONCLUSIVE, reason)
+        return LoadVerdict.INCONCLUSIVE, reason
     if seen.high_ms < threshold.limit_ms:
-        return _target(threshold, seen, LoadVerdict.PASS, "the whole interval is below the limit")
-    return _target(threshold, seen, LoadVerdict.INCONCLUSIVE, "the limit lies in the interval")
+        return LoadVerdict.PASS, "the whole interval is below the limit"
+    return LoadVerdict.INCONCLUSIVE, "the limit lies in the interval"
 
 
 def _target(
@@ -149,7 +162,7 @@ def _target(
 ) -> LoadTarget:
     return LoadTarget(
         name=threshold.name,
-        limit_text=threshold.line,
+        limit_text=threshold.text,
         unit=threshold.unit,
         limit=threshold.limit,
         measured=round(seen.measured_ms, 4) if seen else 0.0,

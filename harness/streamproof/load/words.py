@@ -81,7 +81,7 @@ def _scenario_lines(scenario: ScenarioResult) -> Iterator[str]:
 
 def _target_line(target: LoadTarget) -> str:
     word = target.verdict.value.upper()
-    line = f"{word}  {target.limit_text}"
+    line = f'{word}  {target.name} = "{target.limit_text}"'
     if target.effective_samples:
         line += (
             f"  measured {target.measured:.2f} {target.unit} "

@@ -78,7 +78,8 @@ def leg(scale_ms=1.0, seconds=6, lag_ms=0.1, lost=0, rate=200):
     return Leg(recorder, Strain(seconds * S, S // 10, 0, Histogram()), Recorder(1))
 
 
-GOOD, BAD, LATE, OPEN = leg(), leg(scale_ms=10), leg(lag_ms=5), leg(rate=20)
+GOOD, BAD, OPEN = leg(), leg(scale_ms=10), leg(rate=20)
+LATE = leg(scale_ms=10, lag_ms=5)
 
 
 class Led(Conductor):

@@ -99,8 +99,8 @@ def test_an_interruption_is_passed_on_and_waited_for(tmp_path):
     leave_results(tmp_path)
     before = (
         "import signal\n"
-        "print('ready', flush=True)\n"
-        "try:\n    signal.pause()\nexcept KeyboardInterrupt:\n    print('judging', flush=True)"
+        "try:\n    print('ready', flush=True)\n    signal.pause()\n"
+        "except KeyboardInterrupt:\n    print('judging', flush=True)"
     )
     shown = []
 

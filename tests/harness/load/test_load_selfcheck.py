@@ -7,7 +7,7 @@ import pytest
 from streamproof.load import selfcheck
 from streamproof.load.histogram import Histogram
 from streamproof.load.recorder import Recorder
-from streamproof.load.selfcheck import Strain, Usage, check, why_invalid
+from streamproof.load.selfcheck import Doubts, Strain, Usage, check, doubts_of
 
 MS = 1_000_000
 S = 1_000_000_000
@@ -35,7 +35,7 @@ def test_a_generator_that_keeps_up_is_valid():
     """Every figure holds and nothing is said."""
     figures = check(recorded(), strain(), 10)
     assert all(figure["ok"] for figure in figures.values())
-    assert why_invalid(figures) == ""
+    assert doubts_of(figures) == Doubts()
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,9 @@ def test_a_generator_that_keeps_up_is_valid():
 )
 def test_each_figure_alone_makes_a_run_invalid(recorder, strained, name):
     """The figure that does not hold is named with its value and its limit."""
-    words = why_invalid(check(recorder, strained, 10))
+    doubts = doubts_of(check(recorder, strained, 10))
+    assert bool(doubts.unplanned) == (name == "arrivals sent")
+    words = doubts.late or doubts.unplanned
     assert words.startswith(name)
     assert "allowed" in words
     assert ";" not in words
@@ -58,7 +60,7 @@ def test_each_figure_alone_makes_a_run_invalid(recorder, strained, name):
 
 def test_limits_follow_the_tightest_target():
     """What is too late for 10 ms is in time for 100 ms."""
-    assert why_invalid(check(recorded(lag_ms=5), strain(hiccup_ms=5), 100)) == ""
+    assert doubts_of(check(recorded(lag_ms=5), strain(hiccup_ms=5), 100)) == Doubts()
 
 
 def test_a_system_without_run_queue_figures_is_judged_by_the_others():

@@ -7,6 +7,7 @@ import random
 import pytest
 
 from streamproof.load.histogram import Histogram
+from streamproof.load.selfcheck import Doubts
 from streamproof.load.thresholds import parse
 from streamproof.load.verdict import design_effect, estimate, judge, samples_needed
 from streamproof.results import LoadVerdict
@@ -34,54 +35,71 @@ def independent(seed, scale):
 
 def test_an_interval_below_the_limit_passes():
     """p99 of 4.6 ms against 10 ms, with thousands of samples."""
-    target = judge(LIMIT, seconds(20, 200, independent(1, 1)), 1, "")
+    target = judge(LIMIT, seconds(20, 200, independent(1, 1)), 1, Doubts())
     assert target.verdict is LoadVerdict.PASS
     assert target.interval_low <= target.measured <= target.interval_high < 10
     assert target.effective_samples > 1_000
-    assert target.limit_text == 'request.latency_ms = "p(99) < 10"'
+    assert (target.name, target.limit_text) == ("request.latency_ms", "p(99) < 10")
 
 
 def test_an_interval_above_the_limit_fails():
     """p99 of 46 ms against 10 ms."""
-    target = judge(LIMIT, seconds(20, 200, independent(2, 10)), 1, "")
+    target = judge(LIMIT, seconds(20, 200, independent(2, 10)), 1, Doubts())
     assert target.verdict is LoadVerdict.FAIL
     assert target.interval_low > 10
 
 
 def test_a_limit_within_the_interval_is_inconclusive():
     """A true p99 at the limit is nobody's pass and nobody's failure."""
-    target = judge(LIMIT, seconds(10, 100, independent(3, 10 / 4.6052)), 1, "")
+    target = judge(LIMIT, seconds(10, 100, independent(3, 10 / 4.6052)), 1, Doubts())
     assert target.verdict is LoadVerdict.INCONCLUSIVE
     assert "lies in the interval" in target.reason
 
 
 def test_too_few_effective_samples_give_no_pass():
     """Two hundred samples cannot bound a p99, however fast they are."""
-    target = judge(LIMIT, seconds(10, 20, independent(4, 1)), 1, "")
+    target = judge(LIMIT, seconds(10, 20, independent(4, 1)), 1, Doubts())
     assert target.verdict is LoadVerdict.INCONCLUSIVE
     assert "needs 299" in target.reason
 
 
 def test_too_few_seconds_are_not_resampled():
     """Four seconds do not say how seconds differ."""
-    target = judge(LIMIT, seconds(4, 1_000, independent(5, 1)), 1, "")
+    target = judge(LIMIT, seconds(4, 1_000, independent(5, 1)), 1, Doubts())
     assert target.verdict is LoadVerdict.INCONCLUSIVE
     assert "too few" in target.reason
 
 
-def test_an_invalid_run_says_nothing_about_the_target():
-    """A generator that did not keep up accuses nobody, whatever was measured."""
-    slices = seconds(20, 200, independent(6, 100))
-    target = judge(LIMIT, slices, 1, "send lag p99 9 ms, at most 1 ms allowed")
-    assert target.verdict is LoadVerdict.INVALID
+def test_a_late_generator_blames_nobody():
+    """A failure and a doubt are void when the generator did not keep up."""
+    late = Doubts(late="send lag p99 9 ms, at most 1 ms allowed")
+    for scale in (100, 10 / 4.6052):
+        target = judge(LIMIT, seconds(20, 200, independent(6, scale)), 1, late)
+        assert target.verdict is LoadVerdict.INVALID
+        assert "send lag" in target.reason
+    assert judge(LIMIT, [Histogram()], 1, late).verdict is LoadVerdict.INVALID
+
+
+def test_a_late_generator_does_not_void_a_pass():
+    """Its lateness is on the target's account; who passes with it passes without."""
+    late = Doubts(late="send lag p99 2 ms, at most 1 ms allowed")
+    target = judge(LIMIT, seconds(20, 200, independent(6, 1)), 1, late)
+    assert target.verdict is LoadVerdict.PASS
     assert "send lag" in target.reason
-    assert judge(LIMIT, [Histogram()], 1, "no timer").verdict is LoadVerdict.INVALID
+
+
+def test_a_lighter_load_than_planned_voids_every_verdict():
+    """Nobody passes a test that was not held."""
+    lighter = Doubts(unplanned="arrivals sent 80 %, at least 99 % allowed")
+    target = judge(LIMIT, seconds(20, 200, independent(6, 1)), 1, lighter)
+    assert target.verdict is LoadVerdict.INVALID
+    assert target.reason == lighter.unplanned
 
 
 def test_no_samples_are_a_failure():
     """Silence is not a pass."""
-    assert judge(LIMIT, [Histogram()], 1, "").verdict is LoadVerdict.FAIL
-    assert judge(LIMIT, [], 1, "").verdict is LoadVerdict.FAIL
+    assert judge(LIMIT, [Histogram()], 1, Doubts()).verdict is LoadVerdict.FAIL
+    assert judge(LIMIT, [], 1, Doubts()).verdict is LoadVerdict.FAIL
     with pytest.raises(ValueError, match="no samples"):
         estimate([Histogram()], 0.99, 1)
 

@@ -18,7 +18,7 @@ COUNTS = {
 
 def target(verdict, reason="", effective=500.0):
     """A judged target."""
-    line = 'request.latency_ms = "p(99) < 10"'
+    line = "p(99) < 10"
     return LoadTarget(
         "request.latency_ms", line, "ms", 10.0, 3.5, 3.0, 4.0, effective, verdict, reason
     )

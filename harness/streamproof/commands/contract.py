@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import textwrap
@@ -105,9 +106,13 @@ def _judge(args: argparse.Namespace) -> tuple[Results, Path]:
         require_all=args.require_all,
         history=folder / HISTORY_NAME,
     )
-    with progress.shown("contract") as show, target:
-        found = run_contract(target, asked, _shower(show))
-        summary = target.summary()
+    try:
+        with progress.shown("contract") as show, target:
+            found = run_contract(target, asked, _shower(show))
+            summary = target.summary()
+    except BaseException:
+        _tidy(folder)
+        raise
     words = ["contract", *args.clauses, *config.given_words(args), "--seed", str(asked.seed)]
     info = runs.run_info(run_id, words, started, time.monotonic() - begun_s, summary)
     results = Results(run=info, contract=found)
@@ -116,6 +121,13 @@ def _judge(args: argparse.Namespace) -> tuple[Results, Path]:
     if args.out is None:
         runs.point_latest(folder)
     return results, folder
+
+
+def _tidy(folder: Path) -> None:
+    """Remove what a run without a verdict left, and the folder when nothing else is in it."""
+    with contextlib.suppress(OSError):
+        (folder / HISTORY_NAME).unlink(missing_ok=True)
+        folder.rmdir()
 
 
 def _shower(show: Callable[[str], None]) -> Callable[[Progress], None]:

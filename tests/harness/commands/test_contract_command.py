@@ -118,3 +118,4 @@ def test_wrong_words_are_one_line_and_exit_2(tmp_path, capsys, monkeypatch, word
     said = capsys.readouterr().err
     assert "streamproof: " in said
     assert "Traceback" not in said
+    assert list(tmp_path.glob("reports/*")) == []

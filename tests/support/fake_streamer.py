@@ -21,14 +21,21 @@ from typing import Any
 import jwt
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
-from support.fake_rules import InvalidError, RefusalError, dump, read_message, read_token
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
+from support.fake_rules import InvalidError, RefusalError, dump, read_message, read_token
+
 ISSUER = "https://fake.test"
 CODES_RETRYABLE = {"RATE_LIMITED", "SERVICE_UNAVAILABLE", "TIMEOUT", "STORAGE_ERROR"}
 INTERVAL_S = 0.105
+RESULT_URLS = {
+    "a url to nowhere": "http://127.0.0.1:9/x",
+    "a url to another machine": "https://example.com/x",
+    "a url of another kind": "ftp://127.0.0.1/x",
+    "no url": None,
+}
 SHORT_LIMIT_S = 1.0
 KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
@@ -139,6 +146,8 @@ class FakeStreamer:
         token = query.get("Authorization", [""])[0] or request.headers.get("Authorization", "")
         if "Authorization=" in request.path and not query.get("Authorization"):
             token = ""
+        if self.wrong == "falls back to the header":
+            token = request.headers.get("Authorization", token)
         try:
             socket.claims = read_token(token, KEY.public_key(), ISSUER, self.wrong)  # type: ignore[attr-defined]  # kept on the connection
         except (InvalidError, jwt.InvalidTokenError, ValueError, TypeError) as error:
@@ -224,6 +233,10 @@ class FakeStreamer:
                 message["error"]["code"] = "OOPS"
             case "no fields" if kind == "error":
                 message["error"].pop("details", None)
+            case "no after_ms" if kind == "error":
+                message["error"]["retry"].pop("after_ms", None)
+            case "rounds results" if kind == "complete":
+                message["result"] = json.loads(dump(message["result"], floats=True))
             case "flattens errors" if kind == "error":
                 message["error"]["code"] = "INTERNAL_ERROR"
 
@@ -462,6 +475,8 @@ class FakeStreamer:
         for name in ("result", "error"):
             if name in job.end and self.wrong != "drops results":
                 data[name] = job.end[name]
+        if self.wrong == "rounds in status" and "result" in data:
+            data["result"] = json.loads(dump(data["result"], floats=True))
         return data
 
     async def _cancel(self, job: Job) -> dict[str, Any]:
@@ -528,6 +543,10 @@ class FakeStreamer:
             job.end = await self._say(job, job.end)
             return
         size = job.payload.get("result_bytes")
+        if size is not None and size > 120_000 and self.wrong in RESULT_URLS:
+            url = {"success": True, "result_url": RESULT_URLS[self.wrong]}
+            job.end = await self._say(job, {"type": "complete", **url})
+            return
         if size is not None and size > 120_000:
             if self.wrong == "large results vanish":
                 return

@@ -74,6 +74,7 @@ class Context:
         self._name = f"sp-{run}-{re.sub(r'[^A-Za-z0-9-]', '-', clause)}"
         self._count = 0
         self._sessions: list[Session] = []
+        self._tenants: dict[str, int] = {}
 
     async def __aenter__(self) -> Self:
         return self
@@ -112,10 +113,15 @@ class Context:
         tenant: str = "t",
         permissions: tuple[str, ...] = PERMISSIONS,
     ) -> Identity:
-        """A user of this clause's own; equal words give equal identities."""
+        """A user of this clause's own; equal words give equal identities.
+
+        Where tenants are named, they are given out in turn; `NotApplicable` when there are too few.
+        """
         named = self.target.options.tenants
         if named:
-            index = sum(map(ord, tenant)) % len(named)
+            index = self._tenants.setdefault(tenant, len(self._tenants))
+            if index >= len(named):
+                raise NotApplicable("it takes two tenants: name another with --tenant")
             return Identity(f"{self._name}-{user}", named[index], permissions)
         return Identity(f"{self._name}-{user}", f"{self._name}-{tenant}", permissions)
 

@@ -420,3 +420,48 @@ def test_expectations_say_both_sides() -> None:
     assert len(Broken("a", "x" * 9999).seen) == 1000
     with pytest.raises(Broken, match="the member z"):
         exact.parse("{}")["z"]
+
+
+@pytest.mark.parametrize(
+    ("limits", "clause", "reason"),
+    [
+        ({"burst": 5000}, "LIMIT-2", "a burst of 5000 is not tried"),
+        ({"burst": 20, "in_flight": 10}, "LIMIT-3", "binds before 10 are in flight"),
+        ({"burst": None, "in_flight": None}, "LIMIT-2", "no message rate"),
+        ({"burst": None, "in_flight": None}, "LIMIT-3", "no limit of requests in flight"),
+    ],
+)
+async def test_limits_that_cannot_be_tried_do_not_apply(tmp_path, limits, clause, reason) -> None:
+    """Too large, hidden behind another one, or off."""
+    async with FakeStreamer() as fake:
+        declared = {"messages_per_minute": 60, **limits}
+        with resolve(fake.target(tmp_path, limits=declared)) as target:
+            result = await run(target, ContractOptions(clauses=(clause,)), lambda _: None)
+    assert result.clauses[0].verdict is Verdict.NOT_APPLICABLE
+    assert reason in result.clauses[0].reason
+
+
+async def test_named_tenants_are_the_only_ones_used(tmp_path) -> None:
+    """Where tenants are named, clauses keep to them, and another one must be refused."""
+    async with FakeStreamer() as fake:
+        options = TargetOptions(tenants=("one", "two"))
+        with resolve(fake.target(tmp_path), options) as target:
+            names = ("AUTH-4/tenant", "AUTH-5", "OWN-1", "ASYNC-4", "BCAST-1")
+            result = await run(target, ContractOptions(clauses=names), lambda _: None)
+        tenants = {tenant for tenant, *_ in fake.jobs}
+    assert tenants == {"one", "two"}
+    verdicts = {clause.id: clause.verdict for clause in result.clauses}
+    assert verdicts.pop("AUTH-4/tenant") is Verdict.FAIL  # the fake lets every tenant in
+    assert set(verdicts.values()) == {Verdict.PASS}
+
+
+async def test_one_named_tenant_is_too_few_for_some(tmp_path) -> None:
+    """A clause about two tenants says what it needs."""
+    async with FakeStreamer() as fake:
+        options = TargetOptions(tenants=("one",))
+        with resolve(fake.target(tmp_path), options) as target:
+            asked = ContractOptions(clauses=("BCAST-1", "PROG-3"))
+            result = await run(target, asked, lambda _: None)
+    by_id = {clause.id: clause for clause in result.clauses}
+    assert "--tenant" in by_id["BCAST-1"].reason
+    assert by_id["PROG-3"].verdict is Verdict.PASS

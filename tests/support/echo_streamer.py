@@ -46,6 +46,8 @@ class Streamer:
         self.stall()
         request = json.loads(text)
         fault = self.fault()
+        if fault == "drop":
+            raise ConnectionAbortedError  # the loop closes the connection of a protocol that raises
         if self.args.mute or fault == "lose":
             return None
         if fault == "repeat" and self.before is not None:

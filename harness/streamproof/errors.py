@@ -10,7 +10,7 @@ import enum
 
 
 class ExitCode(enum.IntEnum):
-    """How every command ends. When several apply, `USAGE` wins, then `BROKEN`, then `NO_VERDICT`."""
+    """How every command ends; of several, `USAGE` wins, then `BROKEN`, then `NO_VERDICT`."""
 
     HOLDS = 0
     BROKEN = 1  # a clause failed, a target was missed, a regression, a lost message

@@ -29,7 +29,7 @@ class Level(enum.StrEnum):
 class Verdict(enum.StrEnum):
     """How one clause ended."""
 
-    PASS = "pass"
+    PASS = "pass"  # noqa: S105 - a verdict, no password
     FAIL = "fail"
     NON_STRICT = "non-strict"  # a SHOULD was missed
     INFO = "info"
@@ -41,7 +41,7 @@ class Verdict(enum.StrEnum):
 class LoadVerdict(enum.StrEnum):
     """How one performance target ended."""
 
-    PASS = "pass"
+    PASS = "pass"  # noqa: S105 - a verdict, no password
     FAIL = "fail"
     INCONCLUSIVE = "inconclusive"  # the interval straddles the limit
     INVALID = "invalid"  # the generator could not keep up: says nothing about the target
@@ -49,7 +49,7 @@ class LoadVerdict(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class WireLine:
-    """One message as the client saw it: milliseconds since the clause began, `>` sent, `<` received."""
+    """One message as the client saw it: when since the clause began, `>` sent or `<` received."""
 
     at_ms: float
     lane: str
@@ -140,9 +140,13 @@ class ScenarioResult:
     targets: tuple[LoadTarget, ...]
     curves: tuple[Curve, ...]  # corrected (from the intended moment), uncorrected, calibration
     settings: dict[str, Any]  # connections, rate_per_s, measure_s, warm_up_s, seed ...
-    counts: dict[str, int]  # intended, sent, answered, refused, indeterminate, lost, repeated, wrong
+    counts: dict[
+        str, int
+    ]  # intended, sent, answered, refused, indeterminate, lost, repeated, wrong
     self_check: dict[str, Any]  # figure -> {"value", "limit", "ok", "unit"}
-    seconds: tuple[dict[str, float], ...] = ()  # per second: {"second","count","p50_ms","p99_ms","lag_p99_ms"}
+    seconds: tuple[
+        dict[str, float], ...
+    ] = ()  # per second: {"second","count","p50_ms","p99_ms","lag_p99_ms"}
     violations: tuple[str, ...] = ()
     beside: tuple[Curve, ...] = ()  # service (from the moment of sending) and lag of the generator
 
@@ -263,9 +267,7 @@ def load_from_json(data: dict[str, Any]) -> LoadResult:
         )
         for scenario in data["scenarios"]
     )
-    return LoadResult(
-        **{**data, "scenarios": scenarios, "not_shown": tuple(data["not_shown"])}
-    )
+    return LoadResult(**{**data, "scenarios": scenarios, "not_shown": tuple(data["not_shown"])})
 
 
 def _curves_from_json(data: list[dict[str, Any]]) -> tuple[Curve, ...]:

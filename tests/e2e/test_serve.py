@@ -68,6 +68,13 @@ class Serve:
             config=Config(retries={"total_max_attempts": 1}),
         )
 
+    def kill(self) -> None:
+        """End it as a crash would."""
+        self.process.kill()
+        self.process.wait(10)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
     def stop(self) -> int:
         """Stop it in order; the exit code."""
         self.process.send_signal(signal.SIGTERM)
@@ -213,17 +220,16 @@ async def test_no_request_is_lost_when_every_worker_is_killed_three_times(serve:
 async def test_processes_end_with_the_one_that_was_started(tmp_path: Path) -> None:
     """After kill -9 of the gateway no worker is left behind."""
     stack = Serve(tmp_path / "state")
-    token = stack.token("orphan", "probe")
-    async with websockets.connect(f"{stack.target['url']}?Authorization={token}") as socket:
-        await socket.send(json.dumps({"action": "probe.async"}))
-        while (await read(socket))["type"] != "complete":
-            pass
-    workers = [os.pidfd_open(pid) for pid in stack.workers()]
-    assert workers, "one of them has just run a request"
-    stack.process.kill()
-    stack.process.wait(10)
-    assert stack.process.stdout is not None
-    stack.process.stdout.close()
+    try:
+        token = stack.token("orphan", "probe")
+        async with websockets.connect(f"{stack.target['url']}?Authorization={token}") as socket:
+            await socket.send(json.dumps({"action": "probe.async"}))
+            while (await read(socket))["type"] != "complete":
+                pass
+        workers = [os.pidfd_open(pid) for pid in stack.workers()]
+        assert workers, "one of them has just run a request"
+    finally:
+        stack.kill()
     for worker in workers:
         poll = select.poll()
         poll.register(worker, select.POLLIN)

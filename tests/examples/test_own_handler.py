@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from streamer_reference.handlers import Registry, default_registry
 from streamer_reference.protocol.errors import HandlerError
 from support.fake_job import Bench

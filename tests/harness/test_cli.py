@@ -8,6 +8,7 @@ import sys
 import types
 
 import pytest
+
 from streamproof import cli, commands
 from streamproof.errors import ExitCode, HarnessError, UsageError
 

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 import pytest
+
 from streamproof import config
 from streamproof.errors import UsageError
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 import pytest
+
 from streamproof import parts
 from streamproof.errors import ExitCode
 from support.sample_results import sample_results

@@ -7,6 +7,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+
 from streamproof import runs
 from streamproof.errors import UsageError
 

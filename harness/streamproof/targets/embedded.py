@@ -18,7 +18,6 @@ from streamer_reference.services import Services, build
 from streamer_reference.settings import Settings
 from streamer_reference.sigv4 import Credentials as SigningCredentials
 from streamer_reference.store.sqlite import SqliteStore
-
 from streamproof.gateway import (
     Api,
     ChangeRecord,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from streamproof import cli
 from support.sample_results import sample_results
 

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from streamproof import cli, parts, runs
 from streamproof.results import Results
 from support.sample_results import sample_contract, sample_load, sample_run

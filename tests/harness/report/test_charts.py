@@ -7,6 +7,7 @@ import re
 from xml.etree import ElementTree as ET
 
 import pytest
+
 from streamproof.report import charts
 from streamproof.results import Curve
 from support.sample_results import sample_scenario

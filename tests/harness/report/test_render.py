@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+
 from streamproof.report import render
 from streamproof.results import Results, Verdict, WireLine
 from support.sample_results import sample_contract, sample_load, sample_results, sample_run

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+
 from streamproof.errors import ExitCode
 from streamproof.report import view, words
 from streamproof.results import LoadVerdict, Results, Verdict, WireLine

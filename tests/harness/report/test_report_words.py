@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+
 from streamproof.report import words
 from streamproof.results import LoadVerdict, Results, Verdict
 from support.sample_results import sample_contract, sample_load, sample_results, sample_run

@@ -7,6 +7,7 @@ import json
 import logging
 
 import pytest
+
 from streamer_reference.client import (
     Broadcast,
     ClientClosedError,

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from streamer_reference.connection.errors import NoAnswerError, NotSentError
 from streamer_reference.connection.http import (
     BODY_BYTES_MAX,

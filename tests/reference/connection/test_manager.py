@@ -9,6 +9,7 @@ import random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from streamer_reference.connection import manager as manager_module
 from streamer_reference.connection.errors import (
     BadRequestError,

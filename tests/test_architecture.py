@@ -89,4 +89,3 @@ def test_scenarios_do_not_import_the_reference() -> None:
     """A scenario runs against any system."""
     for path in files(ROOT / "scenarios"):
         assert not any(name.split(".")[0] == "streamer_reference" for name in imports(path)), path
-

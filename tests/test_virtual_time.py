@@ -6,6 +6,7 @@ import asyncio
 import threading
 
 import pytest
+
 from support.virtual_time import DeadlockError, pass_time, run_virtual, virtual_time
 
 

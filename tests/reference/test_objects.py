@@ -6,6 +6,7 @@ import stat
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+
 from streamer_reference.objects import LocalObjectStore, ObjectStore
 from streamer_reference.sigv4 import Credentials, presign_url
 

@@ -11,6 +11,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials as BotocoreCredentials
 from hypothesis import given
 from hypothesis import strategies as st
+
 from streamer_reference.sigv4 import Credentials, presign_url, sign_headers
 
 REGION = "eu-central-1"

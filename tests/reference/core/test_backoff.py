@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
+
 from streamer_reference.core.backoff import Backoff
 
 SEND = Backoff(first_s=0.05, ceiling_s=2.0, attempts_max=5, total_s=10.0)

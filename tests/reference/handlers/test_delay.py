@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from streamer_reference.handlers import default_registry
 from support.fake_job import Bench
 

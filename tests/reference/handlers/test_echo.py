@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+
 from streamer_reference.handlers import default_registry
 from streamer_reference.handlers.job import Job
 from streamer_reference.protocol.codec import decode, encode

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 import support
 from streamer_reference.handlers import default_registry
 from streamer_reference.handlers.probe import FOREIGN_TEXT

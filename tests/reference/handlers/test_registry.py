@@ -7,6 +7,7 @@ import threading
 from typing import Any
 
 import pytest
+
 from streamer_reference.handlers import default_registry
 from streamer_reference.handlers.registry import (
     ALWAYS_QUEUED_S,

@@ -15,6 +15,7 @@ from typing import Any
 
 import openpyxl
 import pytest
+
 from streamer_reference.handlers import default_registry, report
 from streamer_reference.handlers.report_data import Order, summarise
 from streamer_reference.handlers.sample_data import CATEGORIES, REGIONS, sales

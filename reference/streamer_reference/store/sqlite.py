@@ -328,7 +328,9 @@ class SqliteStore(Store):
                 (worker_id, invocation_id, lease_until_ms),
             )
             rows = db.execute(
-                "SELECT r.key FROM outbox o JOIN requests r ON r.key = o.key"
+                # In this order: by itself SQLite would read every request of seven days.
+                "SELECT r.key FROM outbox o INDEXED BY outbox_unnumbered"
+                " CROSS JOIN requests r ON r.key = o.key"
                 " WHERE NOT o.closed AND r.outcome IS NOT NULL AND r.worker_id = ?",
                 (worker_id,),
             )

@@ -54,11 +54,15 @@ async def cancel(
     return data, after
 
 
-async def send_cancelled(key: str, services: Services) -> None:
-    """Number and send the outcome of a request that was ended while nobody held it."""
+async def send_cancelled(key: str, services: Services, *, acknowledged: bool = False) -> None:
+    """Number and send the outcome of a request that was ended while nobody held it.
+
+    `acknowledged` says that the acknowledgment was taken, though the store was not told.
+    """
     stored = await services.store.get(key)
     if stored is not None and stored.request.status in TERMINAL and not stored.outbox.closed:
-        await send_outcome(stored, services)
+        taken = acknowledged and stored.outbox.sequence == 0
+        await send_outcome(stored, services, taken=taken)
 
 
 async def subscribe(

@@ -214,7 +214,7 @@ async def _queue(
     taken = sent.outcome is not Outcome.FAILED
     try:
         if not await services.store.acknowledged(key, taken, services.clock.now_ms()):
-            await actions.send_cancelled(key, services)
+            await actions.send_cancelled(key, services, acknowledged=taken)
     except store.StoreError as error:
         # It is stored and acknowledged, so it is no refusal: the sweeper moves it on.
         log("warning", "an acceptance was not noted", request_id=request_id, reason=error.reason)

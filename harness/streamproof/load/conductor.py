@@ -146,6 +146,7 @@ class Conductor:
             self.failure = error
         finally:
             gc.set_threshold(*thresholds)
+            gc.unfreeze()
             hiccups.close()
             self._timer.close()
         seed = self._plans[0][1].seed if self._plans else 0

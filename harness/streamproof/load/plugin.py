@@ -332,16 +332,20 @@ def _start(run: Run) -> None:
     """In `test_start`: lead from a greenlet of its own, once."""
     if run.leading is None:
         run.leading = gevent.spawn(_lead, run)
+    else:
+        note("streamproof: one run per process; start locust again for another")
+        gevent.spawn(run.environment.runner.stop)
 
 
 def _lead(run: Run) -> None:
-    """The conductor's greenlet: everything, then Locust's end."""
+    """The conductor's greenlet: everything, then Locust's end, or only its test's under a page."""
     if run.conductor is None:
         return
+    runner = run.environment.runner
     try:
         run.conductor.run()
     finally:
-        gevent.spawn(run.environment.runner.quit)
+        gevent.spawn(runner.quit if run.environment.web_ui is None else runner.stop)
 
 
 def _conclude(run: Run) -> None:

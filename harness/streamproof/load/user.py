@@ -32,7 +32,6 @@ import time
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from gevent.event import AsyncResult
 from gevent.queue import SimpleQueue
 from locust import User
 from locust.exception import StopUser
@@ -42,6 +41,7 @@ from streamproof.errors import TargetUnreachableError
 from streamproof.load import plugin
 from streamproof.load.arrivals import Arrivals, Poisson
 from streamproof.load.endpoint import DEFINITE
+from streamproof.load.exchange import Exchange
 from streamproof.load.wire import ConnectionLostError, Wire
 
 if TYPE_CHECKING:
@@ -66,53 +66,6 @@ def operation(function: Callable[..., None]) -> Callable[..., None]:
     """Mark a method of a `StreamUser` as what an arrival of its plan does."""
     function.__dict__["streamproof_operation"] = True
     return function
-
-
-class Exchange:
-    """One request under way, and later its end."""
-
-    __slots__ = (
-        "_result",
-        "action",
-        "error",
-        "expected",
-        "intended_ns",
-        "recorder",
-        "reply",
-        "request_id",
-        "second",
-        "sent_ns",
-    )
-
-    def __init__(self, request_id: str, action: str, expected: Any, intended_ns: int) -> None:
-        self.request_id = request_id
-        self.action = action
-        self.expected = expected
-        self.intended_ns = intended_ns
-        self.sent_ns = 0
-        self.recorder: Recorder | None = None
-        self.second = 0
-        self.reply: Reading | None = None
-        self.error = ""
-        self._result: AsyncResult | None = None
-
-    def result(self, timeout_s: float | None = None) -> Any:
-        """Wait for the end and give the answer's value; `RuntimeError` says why there is none."""
-        if self.reply is None and not self.error:
-            self._result = AsyncResult()
-            self._result.wait(timeout_s)
-        if self.reply is None:
-            raise RuntimeError(self.error or "no answer in time")
-        if self.error:
-            raise RuntimeError(self.error)
-        return self.reply.value
-
-    def end(self, reply: Reading | None, error: str) -> None:
-        """Keep the end and wake who waits for it."""
-        self.reply = reply
-        self.error = error
-        if self._result is not None:
-            self._result.set()
 
 
 class StreamUser(User):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from streamproof import config
 from streamproof.errors import UsageError
 from streamproof.load import paths
 
@@ -11,6 +12,13 @@ from streamproof.load import paths
 def test_the_tree_has_its_scenarios():
     """In the tree the folder beside the harness is found, with the request scenario."""
     assert "request" in paths.names(paths.scenarios())
+
+
+def test_a_scenario_and_the_built_in_default_name_the_same_target():
+    """`streamproof config` shows the target that the scenario is judged by."""
+    text = (paths.scenarios() / "request.py").read_text(encoding="utf-8")
+    default = config.load(folder=paths.scenarios()).thresholds["request.latency_ms"]
+    assert f'latency_ms = "{default}"' in text
 
 
 def test_the_wheel_comes_before_the_tree_and_helpers_are_no_scenarios(tmp_path):

@@ -21,6 +21,8 @@ async def processor(event: dict[str, Any], services: Services, _context: Any = N
     for record in event["Records"]:
         try:
             key = record["dynamodb"]["Keys"]["key"]["S"]
+            if not isinstance(key, str):
+                raise TypeError("the key is no text")
         except (KeyError, TypeError) as error:
             log("error", "a stream record without a key", reason=repr(error))
             await services.store.park(record, repr(error))

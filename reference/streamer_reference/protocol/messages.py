@@ -162,17 +162,16 @@ def sendable(failure: StreamerError) -> StreamerError:
         return failure
     fields = failure.details.get("fields")
     named = {"fields": fields[:FIELDS_MAX]} if isinstance(fields, list) else {}
-    candidates: tuple[tuple[str, dict[str, Any]], ...] = (
-        (failure.message, named),
-        (failure.message, {}),
-        ("", {}),
-    )
-    for message, details in candidates:
-        smaller = StreamerError(failure.code, message, details, after_ms=failure.after_ms)
-        smaller.retryable = failure.retryable
-        if _fits(smaller):
-            break
-    return smaller
+    for message, details in ((failure.message, named), (failure.message, {})):
+        if _fits(smaller := _with(failure, message, details)):
+            return smaller
+    return _with(failure, "", {})
+
+
+def _with(failure: StreamerError, message: str, details: dict[str, Any]) -> StreamerError:
+    other = StreamerError(failure.code, message, details, after_ms=failure.after_ms)
+    other.retryable = failure.retryable
+    return other
 
 
 def _fits(failure: StreamerError) -> bool:

@@ -36,7 +36,7 @@ INK, MUTED, HAIRLINE, ACCENT, SOFT, FLOOR, LIMIT = COLOURS
 CORRECTED, UNCORRECTED, CALIBRATION = "corrected", "uncorrected", "calibration"
 LABELS = {
     CORRECTED: "corrected, from the intended moment",
-    UNCORRECTED: "uncorrected, from the send",
+    UNCORRECTED: "as a closed loop would say",
     CALIBRATION: "bare echo server, the noise floor",
 }
 _STYLE = {CORRECTED: (ACCENT, 1.8), UNCORRECTED: (SOFT, 1.1), CALIBRATION: (FLOOR, 1.1)}

@@ -26,8 +26,8 @@ class _Clock:
 
 
 @pytest.fixture
-async def built(tmp_path, monkeypatch):
-    """Services on a clock of their own, and the metrics' lines."""
+async def built(tmp_path, monkeypatch, capsys):
+    """Services on a clock of their own, the metrics' lines, and the log of building."""
     monkeypatch.setattr(
         Registry, "load_entry_points", lambda self: (LoadFailure("team", "it is broken"),)
     )
@@ -50,13 +50,13 @@ async def built(tmp_path, monkeypatch):
         metrics=Metrics(lambda line: lines.append(json.loads(line))),
         clock=_Clock(),
     )
-    yield services, lines
+    yield services, lines, capsys.readouterr().err
     await services.aclose()
 
 
 async def test_a_gone_connection_is_removed_but_not_while_its_handshake_may_run(built):
     """SEND-3: 410 deletes it, unless it was stored less than 30 s ago."""
-    services, _ = built
+    services, _, _ = built
 
     async def gone(*_args, **_options):
         raise GoneError("410")
@@ -75,7 +75,7 @@ async def test_a_gone_connection_is_removed_but_not_while_its_handshake_may_run(
 
 async def test_sends_are_counted(built):
     """OBS-2: taken or not."""
-    services, lines = built
+    services, lines, _ = built
 
     async def take(*_args, **_options):
         return 200
@@ -91,11 +91,10 @@ async def test_sends_are_counted(built):
     assert (lines[0]["MessageSent"], lines[0]["MessageFailed"]) == ([1], [1])
 
 
-async def test_broken_handlers_are_named_and_take_no_other_down(built, capsys):
+async def test_broken_handlers_are_named_and_take_no_other_down(built):
     """ROUTE-5: the file and the entry point are in the log; `echo` is there."""
-    services, _ = built
+    services, _, log = built
     assert services.registry.get("echo") is not None
     assert services.objects is not None
-    log = capsys.readouterr().err
     assert "missing.py" in log
     assert "team: it is broken" in log

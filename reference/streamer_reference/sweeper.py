@@ -19,7 +19,7 @@ from streamer_reference.store.base import Stored
 from streamer_reference.worker import send_outcome
 
 OVERDUE_MS = 10_000  # contract, section 3
-FOUND_MAX = 200  # of each kind in one sweep; the next one goes on
+FOUND_MAX = 500  # of each kind in one sweep, twice what a worker holds; the next one goes on
 HAND_OVER_MAX = 100  # keys in one invocation
 DEATH_PAUSES_MS = (500, 1_000, 2_000, 4_000)  # contract, section 5
 
@@ -32,12 +32,13 @@ async def sweep(services: Services) -> None:
     for stored in overdue:
         if stored.request.status is Status.ACCEPTED:
             await services.store.acknowledged(stored.request.key, stored.outbox.taken, now_ms)
-    hand_over([s for s in overdue if s.request.status in CLAIMABLE], services)
     undelivered = await services.store.undelivered(now_ms - OVERDUE_MS, FOUND_MAX)
     await asyncio.gather(*(send_outcome(stored, services) for stored in undelivered))
     for connection_id in await services.store.stale_connections(now_ms // 1000, FOUND_MAX):
         await services.store.delete_connection(connection_id)
     await services.store.forget(now_ms)
+    # Last, as a refused invocation raises and must not keep the rest from being done.
+    hand_over([s for s in overdue if s.request.status in CLAIMABLE], services)
 
 
 async def take_back_orphans(services: Services) -> None:
@@ -46,12 +47,13 @@ async def take_back_orphans(services: Services) -> None:
     for stored in await services.store.orphans(services.clock.now_ms(), FOUND_MAX):
         if stored.request.status is not Status.PROCESSING:
             outcomes.append(send_outcome(stored, services))
-        elif stored.request.deaths + 1 >= services.settings.deaths_max:
+            continue
+        services.metrics.add("LeaseExpired")
+        if stored.request.deaths + 1 >= services.settings.deaths_max:
             outcomes.append(_give_up(stored, services))
         else:
             request, now_ms = stored.request, services.clock.now_ms()
             pause_ms = DEATH_PAUSES_MS[min(request.deaths, len(DEATH_PAUSES_MS) - 1)]
-            services.metrics.add("LeaseExpired")
             log("warning", "a worker is gone", request_id=request.request_id, deaths=request.deaths)
             await services.store.take_back(request.key, request.attempt, now_ms + pause_ms, now_ms)
     await asyncio.gather(*outcomes)
@@ -95,8 +97,10 @@ async def after_failure(failure: dict[str, Any], services: Services) -> None:
     await take_back_orphans(services)
     event = failure.get("requestPayload") or {}
     found = [await services.store.get(key) for key in event.get("request_keys", [])]
-    waiting = [s for s in found if s is not None and s.request.status is Status.PENDING]
-    hand_over(waiting, services)
+    # What was running there comes by the stream; what only waited there has nobody else to tell.
+    hand_over(
+        [s for s in found if s and s.request.status in CLAIMABLE and not s.request.deaths], services
+    )
 
 
 async def fail(key: str, code: str, services: Services) -> None:

@@ -75,6 +75,7 @@ async def test_a_connection_is_stored_before_the_handshake_completes(tmp_path):
         ({}, {}, {"tenants": '["t"]'}, 200),
         ({}, {"origin": "https://evil.test"}, {"origins": '["https://good.test"]'}, 403),
         ({}, {"Origin": "https://good.test"}, {"origins": '["https://good.test"]'}, 200),
+        ({}, {}, {"origins": '["https://good.test"]'}, 200),
     ],
 )
 def test_a_refusal_is_a_status(tmp_path, capsys, claims, headers, options, status):

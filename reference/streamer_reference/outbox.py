@@ -24,6 +24,7 @@ from streamer_reference.protocol.errors import StreamerError
 from streamer_reference.protocol.limits import MESSAGE_BYTES_MAX
 from streamer_reference.store.base import RequestQueue, Stored
 
+BEHIND_MAX = 10  # progress messages under way to one subscriber, a second's worth
 REPOST_PAUSE_S = 0.25  # after a send that failed with all its retries
 
 
@@ -47,6 +48,7 @@ class Outbox:
         self._subscribers = stored.subscribers
         self._closed = stored.outbox.closed
         self.taken = stored.outbox.taken
+        self._telling: dict[str, set[asyncio.Task[SendResult]]] = {}
 
     def has_taken(self, sequence: int) -> bool:
         """Whether the last stored message has this number and is known to be taken."""
@@ -55,10 +57,15 @@ class Outbox:
     async def deliver(self) -> None:
         """Post the last stored message until its receivers have it or are gone.
 
-        It may take for ever: callers bound it. Subscribers may miss progress, never the outcome.
+        It may take for ever: callers bound it. A subscriber may miss progress, never the outcome,
+        and a slow one delays nobody's progress.
         """
         data = self._message.encode()
-        waiting = {self.request.connection_id, *self._subscribers}
+        waiting = {self.request.connection_id}
+        if self._closed:
+            waiting.update(self._subscribers)
+        else:
+            self._tell_subscribers(data)
         while waiting:
             receivers = sorted(waiting)
             results = await asyncio.gather(
@@ -69,13 +76,20 @@ class Outbox:
                 for connection_id, result in zip(receivers, results, strict=True)
                 if not self._settled(result)
             }
-            if not self._closed:
-                waiting &= {self.request.connection_id}
             if waiting:
                 await asyncio.sleep(REPOST_PAUSE_S)
         self.taken = True
         if self._closed:
             await self._queue.taken(self.request.key, self._sequence)
+
+    def _tell_subscribers(self, data: bytes) -> None:
+        """Start sending progress, in order, to those who are not far behind with it."""
+        for subscriber in self._subscribers:
+            behind = self._telling.setdefault(subscriber, set())
+            if len(behind) < BEHIND_MAX:
+                send = asyncio.create_task(self._manager.send(subscriber, data))
+                behind.add(send)
+                send.add_done_callback(behind.discard)
 
     def _settled(self, result: SendResult) -> bool:
         """Whether posting again is pointless: taken, gone, or refused for what the message is."""

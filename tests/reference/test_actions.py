@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 
 import pytest
@@ -167,6 +168,25 @@ async def test_a_subscriber_gets_every_later_message_unchanged(tmp_path):
     mine, theirs = world.check("c1", "r1"), world.of("c2", "r1")
     assert theirs == mine[-len(theirs) :]
     assert kinds(theirs) == ["progress", "progress", "complete"]
+
+
+@virtual_time
+async def test_a_subscriber_that_does_not_read_delays_nobody(tmp_path):
+    """Progress goes on as the handler reports it, each half second, beside the stuck one."""
+    world = await _world(tmp_path)
+    await world.say("c1", "steps", id="r1")
+    await world.stream()
+    work = _start(world)
+    await pass_time(0.3)
+    await _ask(world, "c2", "subscribe")
+    gate = world.clients.hang("c2")
+    await pass_time(3)
+    mine = world.check("c1", "r1")
+    stamps = [m["timestamp"] for m in mine if m["type"] == "progress"]
+    assert max(later - earlier for earlier, later in itertools.pairwise(stamps)) == 500
+    gate.set()
+    await work
+    assert kinds(world.of("c2", "r1"))[-1] == "complete"
 
 
 @virtual_time

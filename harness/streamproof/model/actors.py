@@ -13,6 +13,7 @@ from streamproof.model.state import (
     NOBODY,
     OUTCOME,
     PAUSED,
+    REFUSAL,
     ROUTER,
     SWEEPER,
     UP,
@@ -75,10 +76,12 @@ class Router:
             return
         stored = self._store.accept(request, THE_ACKNOWLEDGMENT)
         yield Move("the router stores the request", _routed(stored, task))
-        refusal = Task(REFUSE, 0, Message(0, OUTCOME, "refusal"), True)
+        unsure = task
+        if Mutant.REFUSE_UNCERTAIN in self._mutants:
+            unsure = Task(REFUSE, 0, Message(0, OUTCOME, REFUSAL), True)
         yield Move(
             "the router stores the request, and the answer is lost",
-            _routed(stored, refusal),
+            _routed(stored, unsure),
             "answers",
             False,
         )
@@ -101,7 +104,9 @@ class Router:
         """
         if self._store.closed(request):
             return _routed(request, None)
-        return self._sending.begin(ROUTER, request, task._replace(taken=False), _routed)
+        repeats = Mutant.REPEAT_AFTER_CANCEL in self._mutants
+        known = task._replace(taken=task.taken and not repeats)
+        return self._sending.begin(ROUTER, request, known, _routed)
 
 
 class Sweeper:

@@ -1,39 +1,22 @@
 """Breadth first over all that can happen to one request, and the shortest way to a mistake.
 
-A node is (request, world, budget left). More budget allows all that less allows, so a node is left
-out when the same request and world were reached before, in no more steps, with at least as much:
-every continuation is one of the earlier node's too, and the shortest trace stays the shortest.
+A node is (request, world, faults spent). Whoever spent less can do all that others can, so a node
+is left out when the same request and world were reached before, in no more steps, with no more
+faults: every continuation is one of the earlier node's too, and a shortest trace stays one.
 """
 
 from __future__ import annotations
 
+import array
 import collections
 import dataclasses
-from collections.abc import Iterator
-from typing import NamedTuple
 
-from streamproof.model.protocol import Protocol
-from streamproof.model.state import Budget, Request, World
+from streamproof.model.graph import Graph
 
+WORLDS_MAX = 32  # (up, paused, late) for two workers, connected or not: 18
+SPENDINGS_MAX = 1024
 
-class Place(NamedTuple):
-    """A request and the world it is in."""
-
-    request: Request
-    world: World
-
-
-class Step(NamedTuple):
-    """One edge between places."""
-
-    label: str
-    after: Place
-    cost: str
-    fair: bool
-    broken: str
-
-
-Node = tuple[Place, Budget]
+LOST = "every stored request ends, and its client has the outcome (ASYNC-1)"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -46,96 +29,124 @@ class Finding:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Explored:
-    """What was visited: distinct requests, requests in their worlds, and the first mistake."""
+    """What was visited, requests in their worlds, and the first mistake."""
 
-    requests: int
-    places: int
+    states: int
     finding: Finding | None
 
 
-def explore(protocol: Protocol) -> Explored:
-    """Visit every place; stops at the first broken invariant, else looks for lost requests."""
-    start = Place(protocol.start(), World())
-    first: Node = (start, protocol.options.budget)
-    came_from: dict[Node, tuple[Node, str]] = {}
-    best: dict[Place, list[Budget]] = {start: [first[1]]}
-    nodes_of: dict[Place, Node] = {start: first}
-    leads_to: dict[Place, list[Place]] = collections.defaultdict(list)
-    steps_of: dict[Place, list[Step]] = {}
-    queue: collections.deque[Node] = collections.deque([first])
-    while queue:
-        node = queue.popleft()
-        place, budget = node
-        known = steps_of.get(place)
-        if known is None:
-            known = steps_of[place] = list(steps(protocol, place))
-            for step in known:
-                if step.fair and not step.broken:
-                    leads_to[step.after].append(place)
-        for step in known:
-            left = spent(budget, step.cost)
-            if left is None:
-                continue
-            if broken := step.broken or protocol.unearned(step.after.request, left):
-                trace = (*_trace(came_from, node), step.label)
-                return _explored(best, Finding(broken, trace))
-            there = best.setdefault(step.after, [])
-            if any(all(map(_at_least, other, left)) for other in there):
-                continue
-            there.append(left)
-            after = (step.after, left)
-            nodes_of.setdefault(step.after, after)
-            came_from[after] = (node, step.label)
-            queue.append(after)
-    for place in _lost(protocol, best, leads_to):
-        trace = tuple(_trace(came_from, nodes_of[place]))
-        return _explored(best, Finding("every acknowledged request ends (ASYNC-1)", trace))
-    return _explored(best, None)
+def explore(graph: Graph) -> Explored:
+    """Visit everything; stops at the first broken invariant, else looks for lost requests."""
+    return _Search(graph).run()
 
 
-def steps(protocol: Protocol, place: Place) -> Iterator[Step]:
-    """All edges from a place, whatever the budget."""
-    request, world = place
-    for move in protocol.moves(request, world):
-        yield Step(move.label, Place(move.after, world), move.cost, move.fair, move.broken)
-    for event in protocol.events(world):
-        for after in protocol.struck(request, event):
-            yield Step(event.label, Place(after, event.world), event.cost, not event.cost, "")
+class _Search:
+    """Nodes are integers: request, world and spending packed together; a place lacks the last."""
 
+    def __init__(self, graph: Graph) -> None:
+        assert len(graph.spendings) <= SPENDINGS_MAX, "so many faults do not fit a node"  # noqa: S101 - options are the model's own
+        self._graph = graph
+        self._came_from: dict[int, int] = {}
+        self._reached: dict[int, int] = {}  # place -> a bit for each spending
+        self._node_of: dict[int, int] = {}  # place -> the first node there
+        self._before: dict[int, array.array[int]] = {}  # place -> places, by fair steps
 
-def spent(budget: Budget, cost: str) -> Budget | None:
-    """The budget after one fault of this kind; None when there is none left."""
-    if not cost:
-        return budget
-    left: int = getattr(budget, cost)
-    return budget._replace(**{cost: left - 1}) if left else None
+    def run(self) -> Explored:
+        """The search itself."""
+        graph, came_from, reached = self._graph, self._came_from, self._reached
+        more, cheaper = graph.more, graph.cheaper
+        reached[0] = 1
+        self._node_of[0] = 0
+        queue = collections.deque([0])
+        while queue:
+            node = queue.popleft()
+            place, spending = divmod(node, SPENDINGS_MAX)
+            first = self._node_of[place] == node
+            for after, cost, fair, broken in self._steps(place):
+                if fair and first and not broken:
+                    self._before.setdefault(after, array.array("Q")).append(place)
+                left = spending if cost < 0 else more[spending][cost]
+                if left < 0:
+                    continue
+                if broken or self._unearned(after, left):
+                    return self._found(broken or self._unearned(after, left), node, after)
+                there = reached.get(after, 0)
+                if there & cheaper[left]:
+                    continue
+                reached[after] = there | 1 << left
+                target = after * SPENDINGS_MAX + left
+                if not there:
+                    self._node_of[after] = target
+                came_from[target] = node
+                queue.append(target)
+        return self._lost()
 
+    def _steps(self, place: int) -> list[tuple[int, int, bool, str]]:
+        graph = self._graph
+        request, world = divmod(place, WORLDS_MAX)
+        steps = [
+            (after * WORLDS_MAX + world, cost, fair, broken)
+            for after, cost, fair, broken in graph.edges(request, world)
+        ]
+        for event, new, cost in graph.events(world):
+            steps += [
+                (after * WORLDS_MAX + new, cost, cost < 0, "")
+                for after in graph.struck(request, event)
+            ]
+        return steps
 
-def _lost(
-    protocol: Protocol, places: dict[Place, list[Budget]], leads_to: dict[Place, list[Place]]
-) -> Iterator[Place]:
-    """Places from which steps that happen in the end do not lead to the end, nearest first."""
-    ends = [place for place in places if protocol.settled(*place)]
-    reached = set(ends)
-    while ends:
-        for before in leads_to[ends.pop()]:
-            if before not in reached:
-                reached.add(before)
-                ends.append(before)
-    return (place for place in places if place not in reached)
+    def _unearned(self, place: int, spending: int) -> str:
+        graph = self._graph
+        request = graph.requests[place // WORLDS_MAX]
+        if not request.deaths:
+            return ""
+        return graph.protocol.unearned(request, graph.spendings[spending])
 
+    def _lost(self) -> Explored:
+        """Whether from everywhere the end can be reached by steps that happen in the end."""
+        graph = self._graph
+        ends = [
+            place
+            for place in self._reached
+            if graph.protocol.settled(
+                graph.requests[place // WORLDS_MAX], graph.worlds[place % WORLDS_MAX]
+            )
+        ]
+        good = set(ends)
+        while ends:
+            for before in self._before.get(ends.pop(), ()):
+                if before not in good:
+                    good.add(before)
+                    ends.append(before)
+        for place in self._reached:  # in the order of the search: the nearest is first
+            if place not in good:
+                return Explored(
+                    len(self._reached), Finding(LOST, self._trace(self._node_of[place]))
+                )
+        return Explored(len(self._reached), None)
 
-def _at_least(one: int, other: int) -> bool:
-    return one >= other
+    def _found(self, broken: str, node: int, after: int) -> Explored:
+        last = self._label(node // SPENDINGS_MAX, after, broken)
+        return Explored(len(self._reached), Finding(broken, (*self._trace(node), last)))
 
+    def _trace(self, node: int) -> tuple[str, ...]:
+        labels = []
+        while node:
+            before = self._came_from[node]
+            labels.append(self._label(before // SPENDINGS_MAX, node // SPENDINGS_MAX, ""))
+            node = before
+        return tuple(reversed(labels))
 
-def _trace(came_from: dict[Node, tuple[Node, str]], node: Node) -> list[str]:
-    labels = []
-    while node in came_from:
-        node, label = came_from[node]
-        labels.append(label)
-    return labels[::-1]
-
-
-def _explored(best: dict[Place, list[Budget]], finding: Finding | None) -> Explored:
-    return Explored(len({place.request for place in best}), len(best), finding)
+    def _label(self, place: int, after: int, broken: str) -> str:
+        """The first step between the two places: labels are worked out for traces alone."""
+        graph = self._graph
+        request, world = divmod(place, WORLDS_MAX)
+        target, new = divmod(after, WORLDS_MAX)
+        for move in graph.protocol.moves(graph.requests[request], graph.worlds[world]):
+            same = new == world and move.after == graph.requests[target]
+            if move.broken == broken if move.broken else same:
+                return move.label
+        for event, there, _ in graph.events(world):
+            if there == new and target in graph.struck(request, event):
+                return event.label
+        raise AssertionError("two places of a trace are not neighbours")

@@ -31,3 +31,6 @@ class Mutant(enum.StrEnum):
     NO_OVERDUE = "the sweeper does not hand over again what nobody claimed"
     NO_STUCK_ACCEPTED = "the sweeper leaves what was stored but never made PENDING"
     NO_UNNUMBERED = "the sweeper leaves outcomes that nobody numbered"
+    REFUSE_UNCERTAIN = "the router refuses a request although the store may have it"
+    HOLD_FORGOTTEN = "a worker does not notice that it holds a request which it does not run"
+    REPEAT_AFTER_CANCEL = "the router posts the acknowledgment again when a cancel was faster"

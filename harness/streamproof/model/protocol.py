@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import itertools
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -25,6 +24,8 @@ from streamproof.model.state import (
 from streamproof.model.store import OUTCOMES, Store, Table, receive
 from streamproof.model.workers import Worker
 
+Part = tuple[object, ...]
+Moves = Callable[[], Iterator[Move]]
 PLACES = ("router", "sweeper", "canceller", "worker_1", "worker_2")
 
 
@@ -51,8 +52,6 @@ class Protocol:
         self._canceller = Canceller(self._sending)
         self._worker = Worker(self._sending)
         self._sweeper = Sweeper(self._sending)
-        # What an actor can do depends on little of the world, so it is worked out once for each.
-        self._known: dict[tuple[object, ...], tuple[Move, ...]] = {}
 
     def start(self) -> Request:
         """A request that its client has not sent yet."""
@@ -60,34 +59,36 @@ class Protocol:
 
     def moves(self, request: Request, world: World) -> Iterator[Move]:
         """What can happen to this request alone."""
+        for _, moves in self.parts(request, world):
+            yield from moves()
+
+    def parts(self, request: Request, world: World) -> Iterator[tuple[Part, Moves]]:
+        """The same by actor; what an actor can do depends on the request and the part's name only.
+
+        So a caller may keep it by them: the whole world would be too much to keep it by.
+        """
         connected = world.connected
-        yield from self._once(
-            (request, connected),
-            lambda: itertools.chain(
-                self._router.moves(request, world),
-                self._canceller.moves(request, world),
-                _late(request, world),
-            ),
-        )
+        yield (connected,), lambda: self._tidied(self._front(request, world))
         for worker in WORKERS:
             if (how := world.worker(worker)) != PAUSED:
-                yield from self._once(
-                    (request, connected, how, worker),
-                    functools.partial(self._worker.moves, request, world, worker),
-                )
-        yield from self._once(
-            (request, connected, lapsed(request, world), delivering(request, world)),
-            lambda: self._sweeper.moves(request, world),
-        )
+                moves = functools.partial(self._of_worker, request, world, worker)
+                yield (connected, worker, how), moves
+        seen = (connected, lapsed(request, world), delivering(request, world))
+        yield (*seen, "sweeper"), lambda: self._tidied(self._sweeper.moves(request, world))
 
-    def _once(
-        self, key: tuple[object, ...], make: Callable[[], Iterator[Move]]
-    ) -> tuple[Move, ...]:
-        moves = self._known.get(key)
-        if moves is None:
-            moves = tuple(move._replace(after=self._tidy(move.after)) for move in make())
-            self._known[key] = moves
-        return moves
+    def _of_worker(self, request: Request, world: World, worker: int) -> Iterator[Move]:
+        return self._tidied(self._worker.moves(request, world, worker))
+
+    def _front(self, request: Request, world: World) -> Iterator[Move]:
+        yield from self._router.moves(request, world)
+        yield from self._canceller.moves(request, world)
+        if request.wire is not None and world.connected:
+            message, without = request.wire, request._replace(wire=None)
+            move = step(f"{name(message)} arrives after all", lambda: receive(without, message))
+            yield move._replace(fair=False)
+
+    def _tidied(self, moves: Iterator[Move]) -> Iterator[Move]:
+        return (move._replace(after=self._tidy(move.after)) for move in moves)
 
     def _tidy(self, request: Request) -> Request:
         """Without what can make no difference any more, so that equal futures are equal states.
@@ -144,10 +145,9 @@ class Protocol:
         if after.alone:
             yield after._replace(alone=False)
 
-    def unearned(self, request: Request, budget: Budget) -> str:
-        """The invariant that looks at the faults: only a worker that was gone is taken over from."""
-        faults = self.options.budget.crashes + self.options.budget.pauses
-        if request.deaths > faults - budget.crashes - budget.pauses:
+    def unearned(self, request: Request, faults: Budget) -> str:
+        """The invariant that looks at the faults so far: who holds a lease keeps its requests."""
+        if request.deaths > faults.crashes + faults.pauses:
             return "only a worker without a lease is taken over from (RECOV-1)"
         return ""
 
@@ -160,11 +160,3 @@ class Protocol:
         return not world.connected or (
             request.client is not None and request.client.kind == "outcome"
         )
-
-
-def _late(request: Request, world: World) -> Iterator[Move]:
-    """A post that was not answered arrives after all."""
-    if request.wire is not None and world.connected:
-        message, without = request.wire, request._replace(wire=None)
-        move = step(f"{name(message)} arrives after all", lambda: receive(without, message))
-        yield move._replace(fair=False)

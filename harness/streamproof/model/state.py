@@ -18,6 +18,7 @@ UP, PAUSED, LATE = "up", "paused", "late"  # LATE runs again, and has not renewe
 NOBODY, DEAD = 0, -1  # holders that are no worker; workers are 1 and 2
 
 ROUTER, SWEEPER, CANCELLER = "router", "sweeper", "canceller"
+REFUSAL = "refusal"  # the author of an error that answers a request which is not stored
 WORKERS = (1, 2)
 
 
@@ -105,7 +106,7 @@ class Options:
 
     budget: Budget
     deaths_max: int = 3
-    failures_max: int = 1
+    failures_max: int = 0
     cancels: int = 0
     progress: bool = True
     prompt: bool = False

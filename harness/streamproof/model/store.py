@@ -14,6 +14,7 @@ from streamproof.model.state import (
     NOBODY,
     NONE,
     OUTCOME,
+    REFUSAL,
     Message,
     Request,
 )
@@ -168,7 +169,7 @@ def receive(request: Request, message: Message) -> Request:
     if message.number > request.top:
         raise BrokenError("a number is given by storing its message (MSG-4)")
     if last is None:
-        if message.kind != ACKNOWLEDGMENT:
+        if message.kind != ACKNOWLEDGMENT and message.author != REFUSAL:
             raise BrokenError("the acknowledgment comes first (ASYNC-2)")
     elif message.number <= last.number:
         if message.number == last.number and message != last:

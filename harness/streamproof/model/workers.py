@@ -42,6 +42,7 @@ class Worker:
         task = request.of_worker(worker)
         if task is None:
             yield from self._claims(request, world, worker)
+            yield from self._forgotten(request, world, worker)
         else:
             yield from self._works(request, world, worker, task)
 
@@ -60,6 +61,14 @@ class Worker:
             for move in self._claim(f"{who} has a free slot", request, worker, False):
                 yield move._replace(fair=False)
         yield from self._claimed_again(request, worker)
+
+    def _forgotten(self, request: Request, world: World, worker: int) -> Iterator[Move]:
+        """A renewal finds what its worker holds and does not run: another attempt will."""
+        held = request.status == PROCESSING and request.holder == worker
+        if held and world.worker(worker) == UP and Mutant.HOLD_FORGOTTEN not in self._mutants:
+            after = self._store.retry(request, request.attempt, request.failures, False)
+            if after is not None:
+                yield Move(f"worker {worker} finds that it holds what it does not run", after)
 
     def _claim(self, why: str, request: Request, worker: int, alone: bool) -> Iterator[Move]:
         """Claim it, and begin an attempt."""
@@ -190,6 +199,9 @@ class Worker:
             yield from self._retry(who, request, task, request.failures, task.taken, put)
         else:
             yield Move(f"{who} reads what became of it", self._lost(request, task, put))
+        yield Move(
+            f"{who} cannot reach the store, and gives up", put(request, None), "answers", False
+        )
 
     def _lost(self, request: Request, task: Task, put: Put) -> Request:
         """After a write that was refused: stop, or send the outcome that others recorded.

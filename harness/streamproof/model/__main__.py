@@ -93,7 +93,7 @@ def judge_mutants(table: Table, write: Write, *, traces: bool) -> bool:
 
 def faults(options: Options) -> str:
     """What may happen in a model, for a reader."""
-    parts = [f"{n} {kind}" for kind, n in options.budget._asdict().items() if n]
+    parts = [f"{kind} {n}" for kind, n in options.budget._asdict().items() if n]
     if options.failures_max:
         parts.append("a handler that fails once")
     if options.cancels:

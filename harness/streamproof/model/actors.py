@@ -26,7 +26,7 @@ from streamproof.model.state import (
 )
 from streamproof.model.store import ACCEPTED, PROCESSING
 
-POST, NOTE, REFUSE, STORE, ORPHAN = "post", "note", "refuse", "store", "orphan"
+POST, NOTE, REFUSE, ORPHAN = "post", "note", "refuse", "orphan"
 THE_ACKNOWLEDGMENT = Message(0, ACKNOWLEDGMENT, ROUTER)
 
 
@@ -52,12 +52,8 @@ class Router:
                 yield from self._arrive(request._replace(sent=True))
             return
         yield Move("the router's process ends", _routed(request, None), "crashes", False)
-        if task.where == STORE:
-            stored = self._store.accept(request, THE_ACKNOWLEDGMENT)
-            yield Move("the router stores the request", _routed(stored, task._replace(where=NOTE)))
-        elif task.where == POST:
-            first = Mutant.ACKNOWLEDGE_FIRST in self._mutants
-            noting = task._replace(where=STORE if first else NOTE)
+        if task.where == POST:
+            noting = task._replace(where=NOTE)
             answered = noting._replace(taken=True)
             yield from self._sending.post(ROUTER, request, world, answered, _routed, noting)
         elif task.where == REFUSE:
@@ -226,7 +222,7 @@ class Canceller:
             yield from self._sending.send(CANCELLER, request, world, task, _cancelled)
 
     def _end(self, request: Request, message: Message) -> Iterator[Move]:
-        if self._store.end(request, "cancelled") is None:
+        if not self._store.can(request, "cancelled"):
             return
         jumps = Mutant.CANCEL_NUMBERS in self._mutants
         nobody = request.status in self._store.claimable

@@ -10,13 +10,13 @@ CONFIGURATIONS: dict[str, Options] = {
     "faults": Options(Budget(crashes=2, pauses=1, duplicates=1, losses=1)),
     "retries": Options(Budget(crashes=1, losses=1), failures_max=1),
     "cancel": Options(Budget(crashes=1, losses=1), failures_max=1, cancels=1),
-    "cancel, pause": Options(Budget(pauses=1, duplicates=1), cancels=1),
+    "cancel, pause": Options(Budget(pauses=1, duplicates=1), deaths_max=1, cancels=1),
     "store": Options(Budget(crashes=1, answers=2), cancels=1),
     "connection ends": Options(Budget(crashes=1, losses=1, disconnects=1), cancels=1),
     "no faults": Options(Budget(), failures_max=1, cancels=1, prompt=True),
 }
 QUICK: dict[str, Options] = {
-    "faults": Options(Budget(crashes=1, pauses=1, duplicates=1)),
+    "faults": Options(Budget(crashes=1, pauses=1, duplicates=1), deaths_max=2),
     "losses": Options(Budget(crashes=1, losses=1), failures_max=1),
     "store": Options(Budget(answers=1), failures_max=1, cancels=1),
     "connection ends": Options(Budget(losses=1, disconnects=1), cancels=1),

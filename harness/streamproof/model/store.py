@@ -111,6 +111,10 @@ class Store:
             after = after._replace(message=after.message._replace(number=0))
         return after
 
+    def can(self, request: Request, event: str) -> bool:
+        """Whether the table has this move."""
+        return event in self._table.get(request.status, {})
+
     def end(self, request: Request, event: str) -> Request | None:
         """End it from outside, whoever holds it; the outcome has no number yet."""
         return self._moved(request, event)

@@ -19,11 +19,12 @@ from streamproof.contract.context import Context
 from streamproof.contract.discovery import discover
 from streamproof.contract.failures import Broken, Inconclusive, NotApplicable
 from streamproof.contract.journal import Journal
-from streamproof.contract.registry import CONTRACT_VERSION, Clause, Group, select
+from streamproof.contract.registry import Clause, Group, all_clauses, select
+from streamproof.contract.rules import CONTRACT_VERSION, RULES, compact
 from streamproof.contract.session import Patience
 from streamproof.dialect import Dialect, StreamerDialect
 from streamproof.errors import StreamproofError
-from streamproof.history import HistoryChecker, Recorder, Violation
+from streamproof.history import HistoryChecker, Recorder, Violation, without_tokens
 from streamproof.results import ClauseResult, ContractResult, Level, Verdict
 from streamproof.targets import Capability, Target
 from streamproof.targets.safety import CapReachedError, Pacer, announcement
@@ -156,7 +157,7 @@ class _Run:
             duration_s=round(time.monotonic() - self._began_s, 3),
             clauses=held,
             groups=tuple(str(group) for group in shown),
-            history_violations=tuple(str(violation) for violation in violations),
+            history_violations=tuple(without_tokens(str(violation)) for violation in violations),
             not_shown=_not_shown(held, shown),
         )
 
@@ -192,7 +193,7 @@ class _Run:
         else:
             async with self._context(item.id, judged) as (ctx, journal):
                 ended = await _attempt(item, ctx)
-            result = _conclude(result, ended, item)
+            result = _without_secrets(_conclude(result, ended, item))
             lines = journal.log
             passed = result.verdict in (Verdict.PASS, Verdict.NOT_APPLICABLE)
             kept = lines[-LOG_LINES_OF_A_PASS:] if passed else lines
@@ -204,7 +205,7 @@ class _Run:
         return result
 
     def _judges(self, item: Clause) -> bool:
-        """Platform rules bind emulators; elsewhere they are observations (CONTRACT, preface)."""
+        """Platform rules bind emulators; elsewhere they are observations (docs/contract.md)."""
         if item.group is not Group.PLATFORM or self._options.platform:
             return True
         gateway = self._target.kind != "url" or Capability.MANAGEMENT in self._capabilities
@@ -278,8 +279,18 @@ def _conclude(result: ClauseResult, ended: BaseException | None, item: Clause) -
             return _of_an_exception(result, ended, miss)
 
 
+def _without_secrets(result: ClauseResult) -> ClauseResult:
+    """The same result, fit to be kept: what a clause saw may hold a token or a signed URL."""
+    return dataclasses.replace(
+        result,
+        expected=without_tokens(result.expected),
+        seen=without_tokens(result.seen),
+        reason=without_tokens(result.reason),
+    )
+
+
 def _of_an_exception(result: ClauseResult, ended: BaseException, miss: Verdict) -> ClauseResult:
-    """Ours, except where a clause handled a value of another type than the contract gives it."""
+    """Ours, except where a clause met a value that lacks a part or has another type."""
     place = ended.__traceback__
     while place is not None and place.tb_next is not None:
         place = place.tb_next
@@ -290,6 +301,10 @@ def _of_an_exception(result: ClauseResult, ended: BaseException, miss: Verdict) 
     if in_a_clause and isinstance(ended, (AttributeError, TypeError)):
         expected = "values of the types that the contract gives"
         return dataclasses.replace(result, verdict=miss, expected=expected, seen=reason)
+    if in_a_clause and isinstance(ended, (KeyError, IndexError)):
+        missing = "an item of a list" if isinstance(ended, IndexError) else f"the member {ended}"
+        expected = f"{missing}, which was not there"
+        return dataclasses.replace(result, verdict=miss, expected=expected, seen=reason)
     return dataclasses.replace(result, verdict=Verdict.ERROR, reason=reason)
 
 
@@ -299,10 +314,22 @@ def _held_against(result: ClauseResult, violations: Sequence[Violation]) -> Clau
     if not mine or result.verdict is not Verdict.PASS:
         return result
     expected = "the history of the whole run to keep the rule"
-    seen = f"{mine[0]} ({len(mine)} in all)"
+    seen = without_tokens(f"{mine[0]} ({len(mine)} in all)")
     return dataclasses.replace(
         result, verdict=_OF_A_MISS[result.level], expected=expected, seen=seen
     )
+
+
+def _unjudged(results: Sequence[ClauseResult]) -> list[str]:
+    """The rules that this run says nothing about because no clause of theirs was in it."""
+    absent = set(RULES) - {item.id.partition("/")[0] for item in results}
+    bare = absent - {item.rule for item in all_clauses()}
+    lines = []
+    if bare:
+        lines.append(f"no clause yet for {len(bare)} rules: {compact(bare)}")
+    if left_out := absent - bare:
+        lines.append(f"left out of this run: {compact(left_out)}")
+    return lines
 
 
 _ALWAYS_UNSEEN = "faults of store, stream and gateway were not provoked"
@@ -313,6 +340,7 @@ def _not_shown(results: Sequence[ClauseResult], shown: Sequence[Group]) -> tuple
     """What no clause looked at; clauses that did not apply say so themselves."""
     unrun = [group for group in Group if group not in shown]
     lines = [_UNRUN.get(group, f"group {group} was not run") for group in unrun]
+    lines += _unjudged(results)
     lines.append(_ALWAYS_UNSEEN)
     observed = [item.id for item in results if item.section == 6 and item.level is Level.OBSERVED]
     if observed:

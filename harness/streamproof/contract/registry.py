@@ -1,7 +1,7 @@
 """The clauses as data: id, level, sentence, why, origin, what they need; and how to find them.
 
-A clause's id is its rule in CONTRACT.md (`AUTH-2`), or the rule and a word where a rule has more
-than one (`ASYNC-2/roles`). Naming the rule or its family (`ASYNC`) selects all of its clauses.
+A clause's id is its rule in docs/contract.md (`AUTH-2`), or the rule and a word where a rule has
+more than one (`ASYNC-2/roles`). Naming the rule or its family (`ASYNC`) selects all of its clauses.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import importlib
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
+from streamproof.contract.rules import RULES, SECTIONS
 from streamproof.errors import UsageError
 from streamproof.results import Level
 from streamproof.targets.base import Capability
@@ -20,36 +21,16 @@ from streamproof.targets.base import Capability
 if TYPE_CHECKING:
     from streamproof.contract.context import Context
 
-CONTRACT_VERSION = 1
+__all__ = [
+    "SECTIONS",
+    "Clause",
+    "Group",
+    "all_clauses",
+    "clause",
+    "select",
+]
 CLAUSE_TIMEOUT_S = 40.0
 
-SECTIONS = {
-    1: "Connecting",
-    2: "Messages",
-    3: "Long requests",
-    4: "Broadcast and delivery",
-    5: "Limits",
-    6: "The platform",
-    7: "Operators",
-}
-_SECTION_OF = {
-    "AUTH": 1,
-    "CONN": 1,
-    "MSG": 2,
-    "ROUTE": 2,
-    "SYNC": 2,
-    "ERR": 2,
-    "ASYNC": 3,
-    "PROG": 3,
-    "RECOV": 3,
-    "OWN": 3,
-    "CANCEL": 3,
-    "BCAST": 4,
-    "SEND": 4,
-    "LIMIT": 5,
-    "GW": 6,
-    "OBS": 7,
-}
 _MODULES = (
     "handshake",
     "sessions",
@@ -95,7 +76,7 @@ class Clause:
 
     @property
     def rule(self) -> str:
-        """The rule of CONTRACT.md."""
+        """The rule of the contract."""
         return self.id.partition("/")[0]
 
     @property
@@ -110,8 +91,8 @@ class Clause:
 
     @property
     def section(self) -> int:
-        """The section of CONTRACT.md."""
-        return _SECTION_OF[self.family]
+        """The section of the contract."""
+        return RULES[self.rule]
 
 
 Check = Callable[["Context"], Awaitable[None]]
@@ -149,7 +130,7 @@ def clause(
             alone=alone,
             messages=messages,
         )
-        entry.section  # noqa: B018 - an id of an unknown family fails here, at import
+        entry.section  # noqa: B018 - an id of an unknown rule fails here, at import
         _REGISTRY[id] = entry
         return check
 
@@ -160,13 +141,8 @@ def all_clauses() -> tuple[Clause, ...]:
     """Every clause, in the contract's order."""
     for module in _MODULES:
         importlib.import_module(f"streamproof.contract.clauses.{module}")
-    families = list(_SECTION_OF)
-
-    def place(item: Clause) -> tuple[int, int, int, str]:
-        family, _, number = item.rule.partition("-")
-        return item.section, families.index(family), int(number), item.id
-
-    return tuple(sorted(_REGISTRY.values(), key=place))
+    places = {rule: place for place, rule in enumerate(RULES)}
+    return tuple(sorted(_REGISTRY.values(), key=lambda item: (places[item.rule], item.id)))
 
 
 def select(

@@ -2,7 +2,7 @@
 
 Feed it each message as it happens; it keeps a few words per request, costs a few microseconds per
 message and needs no event loop, so a load run can afford it. Linear in the messages. Source:
-CONTRACT section 8; each violation names the rule that it breaks.
+docs/contract.md, "One history"; each violation names the rule that it breaks.
 
 Repeats: a message of a request that arrives again unchanged is no fault (MSG-4, outbox). It is
 counted and dropped before anything else is judged.

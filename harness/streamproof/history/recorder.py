@@ -1,7 +1,8 @@
 """A run's history on disk: newline-delimited JSON, a header, events on one clock, a footer.
 
-A file without its footer is of a run that did not end: its verdict is unknown. Tokens are never
-written; a body beyond `BODY_BYTES_MAX` is cut, and what the checker needs of it is kept.
+A file without its footer is of a run that did not end: its verdict is unknown. Tokens and what
+signs a URL are never written; a body beyond `BODY_BYTES_MAX` is cut, and what the checker needs of
+it is kept.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self, TextIO
 
 from streamproof.errors import UsageError
@@ -19,14 +19,19 @@ from streamproof.history.checker import HistoryChecker, Violation
 
 SCHEMA = "streamproof.history/1"
 BODY_BYTES_MAX = 4096
+PRIVATE = 0o600
 LINE_BYTES_MAX = 64 * 1024
 _TOKEN = re.compile(r"eyJ[A-Za-z0-9_-]{4,}\.[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]*)?")
+# Of a presigned URL; its `=` is an escape where the URL stands inside another one.
+_SIGNED = re.compile(
+    r"(X-Amz-(?:Signature|Security-Token|Credential)(?:=|%3D))[^&\s\"'\\<>#]+", re.IGNORECASE
+)
 _ENVELOPE = ("type", "request_id", "sequence", "timestamp", "percentage", "success", "error")
 
 
 def without_tokens(text: str) -> str:
-    """The text with everything that looks like a JWT replaced."""
-    return _TOKEN.sub("<token>", text)
+    """The text without what opens a door: whatever looks like a JWT, or signs a URL."""
+    return _SIGNED.sub(r"\1<secret>", _TOKEN.sub("<token>", text))
 
 
 class Recorder:
@@ -40,10 +45,15 @@ class Recorder:
 
     @classmethod
     def open(cls, path: Path | None, clock: Callable[[], float], **header: Any) -> Recorder:
-        """Record to a file, or nowhere when `path` is None; `UsageError` when it cannot be made."""
+        """Record to a file for its owner alone, or nowhere when `path` is None.
+
+        `UsageError` when it cannot be made.
+        """
         if path is None:
             return cls(None, clock, header)
         try:
+            path.touch(mode=PRIVATE)
+            path.chmod(PRIVATE)  # one that was there before keeps its mode otherwise
             return cls(path.open("w", encoding="utf-8"), clock, header)
         except OSError as error:
             raise UsageError(
@@ -53,12 +63,7 @@ class Recorder:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
             self._write({"kind": "footer", "events": self.event_count, "at_s": self._clock()})
         if self._file is not None:
@@ -90,19 +95,20 @@ class Recorder:
 
     def _write(self, event: Mapping[str, Any]) -> None:
         if self._file is not None:
-            self._file.write(json.dumps(event, ensure_ascii=True, default=str) + "\n")
+            line = json.dumps(event, ensure_ascii=True, default=str)
+            self._file.write(without_tokens(line) + "\n")
 
 
 def _body(text: str, message: Any) -> dict[str, Any]:
     clean = without_tokens(text)
     size = len(clean)
+    if size <= BODY_BYTES_MAX and clean == text:
+        return {"text": text}
+    # What is taken out or cut still tells two contents of one number apart.
+    digest = {"digest": hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()}
     if size <= BODY_BYTES_MAX:
-        return {"text": clean}
-    body: dict[str, Any] = {
-        "text": clean[:256],
-        "characters": size,
-        "digest": hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest(),
-    }
+        return {"text": clean, **digest}
+    body: dict[str, Any] = {"text": clean[:256], "characters": size, **digest}
     if isinstance(message, Mapping):
         envelope = {name: message[name] for name in _ENVELOPE if name in message}
         # Which of them a long message had is enough for the checker; the body is not kept.

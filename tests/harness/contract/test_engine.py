@@ -15,6 +15,7 @@ from streamproof.contract import exact
 from streamproof.contract.engine import ContractOptions, Progress, run, run_contract
 from streamproof.contract.failures import Broken, Inconclusive, NotApplicable, expect
 from streamproof.contract.registry import Clause, Group, select
+from streamproof.contract.rules import RULES
 from streamproof.contract.session import Patience
 from streamproof.errors import ExitCode, HarnessError, TargetUnreachableError, UsageError
 from streamproof.history import read
@@ -90,6 +91,38 @@ async def test_a_value_of_another_type_is_the_targets_fault(tmp_path) -> None:
     result = await judged([made(namespace["check"])], tmp_path)
     assert result.clauses[0].verdict is Verdict.FAIL
     assert "AttributeError" in result.clauses[0].seen
+
+
+@pytest.mark.parametrize(
+    ("look", "missing"), [("{}['result']", "the member 'result'"), ("[][0]", "an item of a list")]
+)
+async def test_what_a_target_left_out_is_its_fault(tmp_path, look, missing) -> None:
+    """A clause that looks for it fails, and says what was not there."""
+    source = f"async def check(_):\n    return {look}\n"
+    namespace: dict[str, object] = {}
+    exec(compile(source, "/x/clauses/made.py", "exec"), namespace)
+    result = await judged([made(namespace["check"])], tmp_path)
+    assert result.clauses[0].verdict is Verdict.FAIL
+    assert missing in result.clauses[0].expected
+
+
+async def test_what_a_clause_saw_is_kept_without_secrets(tmp_path) -> None:
+    """Neither a signed URL nor a token reaches the results."""
+    seen = "http://h/k?X-Amz-Signature=beef&Authorization=eyJhbGciOi.eyJzdWIi.c2ln"
+    result = await judged([made(raising(Broken("a", seen)))], tmp_path)
+    assert result.clauses[0].seen == ("http://h/k?X-Amz-Signature=<secret>&Authorization=<token>")
+
+
+async def test_rules_without_a_clause_are_named(tmp_path) -> None:
+    """A run says which rules no clause looks at, and which were left out of it."""
+    result = await judged([made(raising(NotApplicable("n")))], tmp_path)
+    bare, rest = [line for line in result.not_shown if "ROUTE-" in line]
+    assert bare.startswith("no clause yet for 27 rules: AUTH-6, 9, CONN-1 to 3, ROUTE-4, 5, ")
+    assert bare.endswith("OBS-1 to 5")
+    assert rest.startswith("left out of this run: AUTH-1 to 5, 7, 8, ")
+    assert "MSG-2 to 5" in rest
+    whole = await judged([made(raising(NotApplicable("n")), id=rule) for rule in RULES], tmp_path)
+    assert not [line for line in whole.not_shown if "ROUTE-" in line]
 
 
 async def test_a_clause_has_its_time(tmp_path) -> None:

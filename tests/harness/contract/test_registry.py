@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from streamproof.contract.registry import Group, all_clauses, clause, select
+from streamproof.contract.rules import RULES, WITHOUT_CLAUSE, compact
 from streamproof.errors import UsageError
 from streamproof.targets import Capability
 
@@ -77,5 +78,27 @@ def test_a_second_clause_of_one_id_is_refused() -> None:
     texts = {"sentence": "s.", "why": "w", "origin": "o", "group": Group.OPS}
     with pytest.raises(ValueError, match="AUTH-2"):
         clause("AUTH-2", **texts)(_nothing)
-    with pytest.raises(KeyError):
-        clause("NO-1", **texts)(_nothing)
+    for unknown in ("NO-1", "AUTH-10"):
+        with pytest.raises(KeyError):
+            clause(unknown, **texts)(_nothing)
+
+
+def test_every_rule_has_a_clause_or_a_sentence() -> None:
+    """A rule is worded by its clauses, or in the list of those without one; never by both."""
+    with_clause = {item.rule for item in all_clauses()}
+    assert with_clause | set(WITHOUT_CLAUSE) == set(RULES)
+    assert not with_clause & set(WITHOUT_CLAUSE)
+
+
+@pytest.mark.parametrize(
+    ("rules", "text"),
+    [
+        ([], ""),
+        (["OBS-1"], "OBS-1"),
+        (["GW-2", "AUTH-9", "GW-1", "AUTH-6"], "AUTH-6, 9, GW-1, 2"),
+        (["GW-10", "GW-1", "GW-9", "GW-11"], "GW-1, 9 to 11"),
+    ],
+)
+def test_rules_are_named_briefly(rules, text) -> None:
+    """In the contract's order, with runs of three and more joined."""
+    assert compact(rules) == text

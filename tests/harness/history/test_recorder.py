@@ -65,6 +65,38 @@ def test_tokens_are_never_written(tmp_path) -> None:
     assert text.count("<token>") == 2
 
 
+def test_signed_urls_are_not_kept(tmp_path) -> None:
+    """What signs a URL is replaced, also where the URL stands inside another; the rest stays."""
+    path = tmp_path / "h.ndjson"
+    url = "http://h/k?X-Amz-Credential=AK%2F1&X-Amz-Expires=9&X-Amz-Signature=beef"
+    nested = "http://h/?u=h%3FX-Amz-Security-Token%3Dhush%26x"
+    record(path, answer({"url": url, "nested": nested}))
+    text = path.read_text()
+    for secret in ("AK%2F1", "beef", "hush"):
+        assert secret not in text
+    assert "X-Amz-Expires=9" in text
+    failed = answer({}, type="error", error={"code": "X", "message": TOKEN}, more="x" * 9000)
+    record(path, failed)
+    assert "eyJ" not in path.read_text()
+
+
+def test_two_contents_differ_in_what_is_not_kept(tmp_path) -> None:
+    """A number with two signatures has two contents, in a recorded history too."""
+    path = tmp_path / "h.ndjson"
+    sent = {"type": "acknowledgment", "request_id": "r", "sequence": 0, "timestamp": NOW_MS}
+    record(path, *({**sent, "message": f"X-Amz-Signature={n}"} for n in (1, 2)), footer=False)
+    assert [violation.rule for violation in check(read(path))] == ["MSG-4"]
+
+
+def test_a_history_is_its_owners_alone(tmp_path) -> None:
+    """Nobody else reads it, also where an older file is written over."""
+    path = tmp_path / "h.ndjson"
+    path.write_text("old")
+    path.chmod(0o644)
+    record(path)
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
 def test_large_bodies_are_cut_and_still_judged(tmp_path) -> None:
     """Of a long message the checker's part is kept, and two contents still differ."""
     path = tmp_path / "h.ndjson"

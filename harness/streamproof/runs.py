@@ -22,7 +22,7 @@ REPORTS_FOLDER = "reports"
 LATEST_NAME = "latest"
 CPUINFO = Path("/proc/cpuinfo")
 CPUINFO_BYTES_MAX = 256 * 1024
-SECRET_OPTIONS = frozenset({"--token"})
+SECRET_OPTIONS = frozenset({"--token", "--token-command"})
 LIBRARIES = ("streamproof", "websockets", "pytest", "hypothesis", "locust", "uvloop")
 
 
@@ -31,14 +31,28 @@ def run_id(started: datetime, command: str) -> str:
     return f"{started:%Y%m%d-%H%M%S}-{command}"
 
 
+def shown_word(word: str) -> str:
+    """A word of a command line, fit to be kept: the arguments of a `cmd:` target are left out."""
+    kind, colon, rest = word.partition(":")
+    words = rest.split(maxsplit=1)
+    if kind != "cmd" or not words:
+        return word
+    return f"{kind}{colon}{words[0]}{' ...' if len(words) > 1 else ''}"
+
+
 def command_line(words: Iterable[str]) -> str:
-    """The words that repeat a run, as a shell takes them; the value of a secret is left out."""
+    """The words that repeat a run, as a shell takes them; what may be a secret is left out."""
     shown: list[str] = []
     hide = False
     for word in words:
-        option, equals, _ = word.partition("=")
+        option, equals, value = word.partition("=")
         secret = option in SECRET_OPTIONS
-        shown.append(f"{option}=..." if secret and equals else "..." if hide else word)
+        if hide or (secret and equals):
+            shown.append("..." if hide else f"{option}=...")
+        elif equals and option.startswith("--"):
+            shown.append(f"{option}={shown_word(value)}")
+        else:
+            shown.append(shown_word(word))
         hide = secret and not equals
     return shlex.join(("streamproof", *shown)).replace("'...'", "...")
 

@@ -25,6 +25,11 @@ def test_a_runs_name_sorts_by_time():
         (["verify", "--out", "a b"], "streamproof verify --out 'a b'"),
         (["load", "--token", "ey.s", "--seed", "1"], "streamproof load --token ... --seed 1"),
         (["load", "--token=ey.s"], "streamproof load --token=..."),
+        (["load", "--token-command", "get --key k"], "streamproof load --token-command ..."),
+        (["load", "--token-command=get k"], "streamproof load --token-command=..."),
+        (["load", "--target", "cmd:run --key k"], "streamproof load --target 'cmd:run ...'"),
+        (["load", "--target=cmd:run --key k"], "streamproof load '--target=cmd:run ...'"),
+        (["load", "--target", "cmd:run"], "streamproof load --target cmd:run"),
     ],
 )
 def test_the_command_line_hides_secrets(words, line):

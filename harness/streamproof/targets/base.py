@@ -37,7 +37,7 @@ class Capability(enum.StrEnum):
 class Limits:
     """The limits a target declares; None is off, and `declared` tells off from unknown.
 
-    Rates are per connection. Source: CONTRACT section 5 and, for sizes, GW-8.
+    Rates are per connection. Source: docs/contract.md, LIMIT and, for sizes, GW-8.
     """
 
     messages_per_minute: int | None = None

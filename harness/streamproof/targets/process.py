@@ -21,7 +21,7 @@ from typing import IO
 from streamproof.errors import TargetUnreachableError, UsageError
 from streamproof.targets.base import DESCRIPTION_BYTES_MAX
 
-STOP_TIMEOUT_S = 15.0  # the orderly stop has 10 s (CONTRACT, section 5)
+STOP_TIMEOUT_S = 15.0  # the orderly stop has 10 s (docs/contract.md)
 ERROR_LINES_MAX = 50
 ERROR_LINE_BYTES_MAX = 2000
 

@@ -12,11 +12,11 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
 from streamproof.errors import UsageError
+from streamproof.runs import shown_word
 from streamproof.targets import safety
 from streamproof.targets.base import (
     DESCRIPTION_BYTES_MAX,
@@ -46,11 +46,12 @@ class Target:
     clearance: safety.Clearance
     capabilities: frozenset[Capability]
 
-    def __init__(self, name: str, kind: str, options: TargetOptions) -> None:
+    def __init__(self, word: str, kind: str, options: TargetOptions) -> None:
         """Use `resolve`, which checks the word."""
-        self.name = name
+        self.name = shown_word(word)
         self.kind = kind
         self.options = options
+        self._word = word
         self._child: Child | None = None
         self._folder: Path | None = None
 
@@ -83,12 +84,7 @@ class Target:
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -105,7 +101,7 @@ class Target:
         if self.kind != "embedded":
             raise UsageError(f"{self.name} cannot be started again with other settings")
         return Target(
-            self.name,
+            self._word,
             self.kind,
             dataclasses.replace(self.options, serve_arguments=serve_arguments),
         )
@@ -127,12 +123,12 @@ class Target:
                 command += ["--state", str(self._folder), *self.options.serve_arguments]
                 return self._start(command, "the embedded stack")
             case "cmd":
-                return self._start(_words(self.name.removeprefix("cmd:")), self.name)
+                return self._start(_words(self._word.removeprefix("cmd:")), self.name)
             case "file":
-                return _read_file(Path(self.name.removeprefix("file:")))
+                return _read_file(Path(self._word.removeprefix("file:")))
             case _:
                 return Description(
-                    self.name, issuer=self.options.issuer, audience=self.options.audience
+                    self._word, issuer=self.options.issuer, audience=self.options.audience
                 )
 
     def _start(self, command: list[str], name: str) -> Description:

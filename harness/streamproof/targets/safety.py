@@ -1,6 +1,6 @@
 """What the suite may do to a target that is not on this machine.
 
-A slip must cost a refusal, never somebody's production: ARCHITECTURE, Safety.
+A slip must cost a refusal, never somebody's production.
 """
 
 from __future__ import annotations

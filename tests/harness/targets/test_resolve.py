@@ -167,6 +167,15 @@ def test_a_program_that_says_nothing_is_ended() -> None:
         resolve(program("import signal; signal.pause()"), options).__enter__()
 
 
+def test_a_programs_arguments_are_named_nowhere() -> None:
+    """They may be keys: the name of the target, which every report carries, leaves them out."""
+    url = json.dumps({"url": URL})
+    with resolve(program(f"import sys; print({url!r}); sys.stdin.read()")) as target:
+        assert target.url == URL
+        assert target.name == f"cmd:{sys.executable} ..."
+        assert target.summary()["name"] == target.name
+
+
 def test_programs_that_do_not_start_are_named() -> None:
     """A missing program and an unbalanced quote are usage errors."""
     for text, words in (("cmd:/no/such/program", "does not start"), ("cmd:'", "no command")):

@@ -17,7 +17,7 @@ from streamer_reference.protocol.errors import FieldError, StreamerError, Valida
 from streamer_reference.protocol.limits import ID_PATTERN, MESSAGE_BYTES_MAX
 from streamer_reference.services import Services
 from streamer_reference.store.base import Connection, Stored, request_key
-from streamer_reference.worker import outcome_message, send_outcome
+from streamer_reference.worker import outcome_message, result_name, send_outcome
 
 After = Callable[[], Awaitable[None]]  # what follows the answer
 Action = Callable[[Connection, dict[str, Any], Services], Awaitable[tuple[Any, After | None]]]
@@ -135,7 +135,7 @@ async def _describe(stored: Stored | None, services: Services) -> dict[str, Any]
     if "result" in outcome and services.objects is not None:
         text = encode(outcome["result"]).encode()
         if len(text) + ENVELOPE_BYTES > MESSAGE_BYTES_MAX:
-            name = f"results/{uuid.uuid4().hex}.json"
+            name = result_name(request)
             await services.objects.put(name, text, "application/json")
             url = services.objects.presign(name, services.settings.result_url_s)
             outcome = {"result_url": url}

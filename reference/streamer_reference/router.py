@@ -6,6 +6,7 @@ own validation, duplicate, in flight. Every refusal is one error message; the co
 
 from __future__ import annotations
 
+import asyncio
 import json
 import uuid
 from collections.abc import Awaitable, Callable
@@ -39,6 +40,7 @@ async def route(connection_id: str, text: str, services: Services) -> None:
         return
     if connection is None:
         log("warning", "a message of a connection that is not stored", connection_id=connection_id)
+        await _end_session(connection_id, services)  # nothing can be answered: let it come back
         return
     now_ms = services.clock.now_ms()
     services.metrics.add("MessageSize", len(text))
@@ -134,7 +136,7 @@ async def _answer(
         if handler is not None:
             data = await _run(connection, request, request_id, handler, services)
         elif built_in is not None:
-            data, after = await built_in(connection, request.payload, services)
+            data, after = await _run_built_in(built_in, connection, request.payload, services)
         text = encode(messages.response(request_id, services.clock.now_ms(), data))
         if len(text.encode()) > MESSAGE_BYTES_MAX:
             raise StreamerError("RESULT_TOO_LARGE")
@@ -157,6 +159,19 @@ async def _answer(
     services.metrics.add("ProcessingLatency", services.clock.now_ms() - began_ms)
     if after is not None:
         await after()
+
+
+async def _run_built_in(
+    action: actions.Action,
+    connection: store.Connection,
+    payload: dict[str, Any],
+    services: Services,
+) -> tuple[Any, actions.After | None]:
+    try:
+        async with asyncio.timeout(services.settings.short_limit_s):
+            return await action(connection, payload, services)
+    except TimeoutError:
+        raise StreamerError("TIMEOUT") from None
 
 
 async def _run(
@@ -190,26 +205,30 @@ async def _queue(
     now_ms = services.clock.now_ms()
     acknowledgment = encode(messages.acknowledgment(request_id, now_ms))
     key = store.request_key(connection.tenant_id, connection.user_id, request_id)
-    await services.store.accept(
-        store.Request(
-            key=key,
-            tenant_id=connection.tenant_id,
-            user_id=connection.user_id,
-            request_id=request_id,
-            connection_id=connection.connection_id,
-            action=request.action,
-            payload=encode(request.payload),
-            metadata=encode(request.metadata),
-            permissions=json.dumps(connection.permissions),
-            correlation_id=uuid.uuid4().hex,
-            created_at_ms=now_ms,
-            changed_at_ms=now_ms,
-            expires_at_s=now_ms // 1000 + settings.retention_s,
-        ),
-        acknowledgment,
-        settings.rate_limit,
-        settings.in_flight,
+    accepted = store.Request(
+        key=key,
+        tenant_id=connection.tenant_id,
+        user_id=connection.user_id,
+        request_id=request_id,
+        connection_id=connection.connection_id,
+        action=request.action,
+        payload=encode(request.payload),
+        metadata=encode(request.metadata),
+        permissions=json.dumps(connection.permissions),
+        correlation_id=uuid.uuid4().hex,
+        created_at_ms=now_ms,
+        changed_at_ms=now_ms,
+        expires_at_s=now_ms // 1000 + settings.retention_s,
     )
+    try:
+        await services.store.accept(
+            accepted, acknowledgment, settings.rate_limit, settings.in_flight
+        )
+    except store.StoreError:
+        # The answer may be all that was lost; an error would then give number 0 a second content.
+        stored = await services.store.get(key)
+        if stored is None or stored.request.correlation_id != accepted.correlation_id:
+            raise
     sent = await services.manager.send(connection.connection_id, acknowledgment.encode())
     taken = sent.outcome is not Outcome.FAILED
     try:

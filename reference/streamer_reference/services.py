@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import json
 import os
@@ -11,6 +12,7 @@ from typing import Any, Protocol
 
 from streamer_reference.auth import TokenRules
 from streamer_reference.clock import Clock, SystemClock
+from streamer_reference.connection.errors import CircuitOpenError
 from streamer_reference.connection.management_client import ManagementClient
 from streamer_reference.connection.manager import ConnectionManager, Outcome, SendResult
 from streamer_reference.handlers import Registry, default_registry
@@ -52,6 +54,7 @@ class Services:
     metrics: Metrics
     clock: Clock
     invoke: Invoker
+    sweeping: asyncio.Lock = dataclasses.field(default_factory=asyncio.Lock)
 
     async def aclose(self) -> None:
         """Let go of sockets and files, in the order in which they are needed."""
@@ -92,6 +95,8 @@ def build(
     def observe(_connection_id: str, result: SendResult) -> None:
         delivered = result.outcome is Outcome.DELIVERED
         metrics.add("MessageSent" if delivered else "MessageFailed")
+        if isinstance(result.error, CircuitOpenError):
+            metrics.add("CircuitOpen")
 
     client = ManagementClient(settings.management_url, credentials, settings.region)
     objects = None

@@ -35,6 +35,9 @@ class Settings:
     probe: bool = False
     handlers: str = ""  # JSON list of Python files that hold a `registry`
     worker_function: str = "worker"
+    # Runs one request at a time, of those whose worker died; apart, so that suspects in a queue
+    # never keep a worker from everybody else's requests.
+    isolated_worker_function: str = "isolated-worker"
     messages_per_minute: int = 100
     burst: int = 100
     in_flight: int = 100

@@ -25,7 +25,16 @@ DEATH_PAUSES_MS = (500, 1_000, 2_000, 4_000)  # contract, section 5
 
 
 async def sweep(services: Services) -> None:
-    """One sweep over everything."""
+    """One sweep over everything; none when this process is still at the one before.
+
+    A sweep that waits for slow clients must not be joined by others that post the same to them.
+    """
+    if not services.sweeping.locked():
+        async with services.sweeping:
+            await _sweep(services)
+
+
+async def _sweep(services: Services) -> None:
     now_ms = services.clock.now_ms()
     await take_back_orphans(services)
     overdue = await services.store.overdue(now_ms - OVERDUE_MS, FOUND_MAX)
@@ -48,15 +57,22 @@ async def take_back_orphans(services: Services) -> None:
         if stored.request.status is not Status.PROCESSING:
             outcomes.append(send_outcome(stored, services))
             continue
-        services.metrics.add("LeaseExpired")
         if stored.request.deaths + 1 >= services.settings.deaths_max:
             outcomes.append(_give_up(stored, services))
         else:
             request, now_ms = stored.request, services.clock.now_ms()
             pause_ms = DEATH_PAUSES_MS[min(request.deaths, len(DEATH_PAUSES_MS) - 1)]
-            log("warning", "a worker is gone", request_id=request.request_id, deaths=request.deaths)
-            await services.store.take_back(request.key, request.attempt, now_ms + pause_ms, now_ms)
+            if await services.store.take_back(
+                request.key, request.attempt, now_ms + pause_ms, now_ms
+            ):
+                _count_death(stored, services)
     await asyncio.gather(*outcomes)
+
+
+def _count_death(stored: Stored, services: Services) -> None:
+    services.metrics.add("LeaseExpired")
+    request = stored.request
+    log("warning", "a worker is gone", request_id=request.request_id, deaths=request.deaths + 1)
 
 
 async def _give_up(stored: Stored, services: Services) -> None:
@@ -67,6 +83,7 @@ async def _give_up(stored: Stored, services: Services) -> None:
         await outbox.finish(Status.FAILED, {"error": failure.to_json()}, failure)
     except LostError:
         return
+    _count_death(stored, services)
     log("error", "a request ended its worker too often", request_id=request.request_id)
     if (ended := await services.store.get(request.key)) is not None:
         await send_outcome(ended, services)
@@ -82,10 +99,11 @@ def hand_over(found: list[Stored], services: Services) -> None:
 def hand_over_keys(together: list[str], alone: list[str], services: Services) -> None:
     """Invoke workers asynchronously; the events are what `lambdas.worker` takes."""
     function = services.settings.worker_function
+    isolated = services.settings.isolated_worker_function
     for start in range(0, len(together), HAND_OVER_MAX):
         services.invoke(function, {"request_keys": together[start : start + HAND_OVER_MAX]})
     for key in alone:
-        services.invoke(function, {"request_keys": [key], "alone": True})
+        services.invoke(isolated, {"request_keys": [key], "alone": True})
 
 
 async def after_failure(failure: dict[str, Any], services: Services) -> None:

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import json
 import random
-import uuid
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -97,10 +97,21 @@ class Worker:
 
     async def _renew(self, invocation_id: str) -> None:
         until_ms = self._clock.now_ms() + int(self._services.settings.lease_s * 1000)
-        ended = await self._store.renew(self._worker_id, invocation_id, until_ms)
-        for key in ended:
-            if (task := self._running.get(key)) is not None:
-                task.cancel()
+        for held in await self._store.renew(self._worker_id, invocation_id, until_ms):
+            if held.ended:
+                if (task := self._running.get(held.key)) is not None:
+                    task.cancel()
+            elif held.key not in self._attended:
+                # A claim whose answer was lost: in our name, and nobody runs it.
+                now_ms = self._clock.now_ms()
+                await self._store.retry(
+                    held.key,
+                    held.attempt,
+                    failures=held.failures,
+                    not_before_ms=now_ms,
+                    now_ms=now_ms,
+                    taken=False,
+                )
 
     async def _keep_lease(self, invocation_id: str) -> None:
         while True:
@@ -259,7 +270,7 @@ class Worker:
         objects = self._services.objects
         if objects is None:
             raise StreamerError("RESULT_TOO_LARGE")
-        name = f"results/{uuid.uuid4().hex}.json"
+        name = result_name(request)
         await objects.put(name, text, "application/json")
         url = objects.presign(name, self._services.settings.result_url_s)
         return {"result_object": name}, {"result_url": url}
@@ -314,7 +325,8 @@ class Worker:
             return True
         if stored.request.status is Status.PROCESSING:
             # A write whose answer was lost: what was stored is unknown, so begin a new attempt.
-            return await self._retry(outbox, failures, 0)
+            pause_s = RETRY_BACKOFF.longest_s(request.attempt) * random.random()  # noqa: S311 - jitter
+            return await self._retry(outbox, failures, pause_s)
         taken = outbox.has_taken(stored.outbox.sequence)
         await send_outcome(stored, self._services, taken=taken)
         return True
@@ -338,6 +350,12 @@ async def within(handler: Handler, job: Job, services: Services, limit_s: float)
         raise RuntimeError("the handler raised CancelledError") from None
     except SystemExit:
         raise RuntimeError("the handler tried to end its process") from None
+
+
+def result_name(request: Request) -> str:
+    """The object of an attempt's result: asking twice stores it once, and no other attempt's."""
+    digest = hashlib.sha256(request.key.encode()).hexdigest()
+    return f"results/{digest}-{request.attempt}.json"
 
 
 def outcome_message(outcome: str, services: Services) -> Any:

@@ -208,6 +208,10 @@ async def test_no_request_is_lost_when_every_worker_is_killed_three_times(serve:
                 for pid in running:
                     os.kill(pid, signal.SIGKILL)
                     killed.add(pid)
+        # Those that were held by dead workers now run one by one; nobody else waits for them.
+        await socket.send(json.dumps({"action": "probe.async", "id": "fresh"}))
+        while (await read(socket)).get("request_id") != "fresh":
+            pass
     assert kills == 0
     for number in range(count):
         numbers = by_request[f"k-{number}"]

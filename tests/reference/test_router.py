@@ -11,6 +11,7 @@ from streamer_reference.connection.errors import ServiceError
 from streamer_reference.core.states import Status
 from streamer_reference.handlers import Registry, default_registry
 from streamer_reference.protocol.errors import FieldError, HandlerError
+from streamer_reference.store.base import StoreError
 from support.reference_world import EPOCH_MS, World, kinds
 from support.virtual_time import pass_time, run_virtual, virtual_time
 
@@ -402,3 +403,35 @@ async def test_a_fields_error_of_a_long_handler_comes_before_it_is_stored(tmp_pa
     got = await world.say("c1", "own", id="r1")
     assert got[0]["error"]["details"]["fields"] == [{"field": "payload.x", "message": "is missing"}]
     assert world.store.latest_change() == 0
+
+
+@virtual_time
+async def test_an_acceptance_whose_answer_was_lost_is_no_refusal(tmp_path, monkeypatch):
+    """MSG-4: an error with number 0, then the stored acknowledgment, would be two contents."""
+    world = World(tmp_path)
+    await world.connect("c1")
+    accept = world.store.accept
+
+    async def accept_with_a_lost_answer(*args):
+        await accept(*args)
+        raise StoreError("the answer was lost")
+
+    monkeypatch.setattr(world.store, "accept", accept_with_a_lost_answer)
+    assert kinds(await world.say("c1", "delay", {"duration_ms": 10}, id="r1")) == ["acknowledgment"]
+    await world.run()
+    assert kinds(world.check("c1", "r1"))[-1] == "complete"
+
+
+@virtual_time
+async def test_an_acceptance_that_failed_is_refused(tmp_path, monkeypatch):
+    """Nothing is stored, and the client is told that it may ask again."""
+    world = World(tmp_path)
+    await world.connect("c1")
+
+    async def fail(*args):
+        raise StoreError("locked")
+
+    monkeypatch.setattr(world.store, "accept", fail)
+    [answer] = await world.say("c1", "delay", {"duration_ms": 10}, id="r1")
+    assert answer["error"]["code"] == "STORAGE_ERROR"
+    assert answer["sequence"] == 0

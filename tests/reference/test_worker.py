@@ -16,6 +16,7 @@ from streamer_reference.connection.errors import ForbiddenError, GoneError, Serv
 from streamer_reference.core.states import Status
 from streamer_reference.handlers import Registry, default_registry
 from streamer_reference.protocol.errors import FieldError, HandlerError, RetryableError
+from streamer_reference.store.base import StoreError
 from streamer_reference.sweeper import sweep
 from streamer_reference.worker import Worker, outcome_message
 from support.reference_world import Fuse, MemoryObjects, World, kinds
@@ -806,3 +807,39 @@ async def test_a_cancel_is_found_by_an_outcome_that_has_no_number_yet(tmp_path):
     messages = world.check("c1", "r1")
     assert kinds(messages) == ["acknowledgment", "progress", "error"]
     assert messages[-1]["error"]["code"] == "CANCELLED"
+
+
+@virtual_time
+async def test_a_claim_whose_answer_was_lost_is_given_back_at_the_next_renewal(
+    tmp_path, monkeypatch
+):
+    """ASYNC-1: in the worker's name, run by nobody, and no lease will ever run out for it."""
+
+    async def run(job):
+        await job.sleep(10)
+        return job.attempt
+
+    world = await _world(tmp_path, registry=_registry(steps=run))
+    await world.say("c1", "steps", id="r2")
+    await world.stream()
+    services = world.process()
+    claim, lost = services.store.claim, []
+
+    async def claim_with_a_lost_answer(key, *args, **options):
+        stored = await claim(key, *args, **options)
+        if key == world.key("r2") and not lost:
+            lost.append(key)
+            raise StoreError("the answer was lost")
+        return stored
+
+    monkeypatch.setattr(services.store, "claim", claim_with_a_lost_answer, raising=False)
+    keys = [key for event in world.invocations for key in event["request_keys"]]
+    world.invocations.clear()
+    await Worker(services, "w").work("i", keys)
+    await world.run()
+    assert lost == [world.key("r2")]
+    assert [m["type"] for m in world.check("c1", "r1")] == ["acknowledgment", "complete"]
+    messages = world.check("c1", "r2")
+    assert messages[-1]["type"] == "complete"
+    assert messages[-1]["result"] == 2
+    assert (await world.stored("r2")).request.deaths == 0

@@ -39,6 +39,7 @@ REGION = "us-east-1"
 SWEEP_S = 1.0  # the schedule on AWS is a minute, the shortest that EventBridge has
 METRICS_FLUSH_S = 1.0
 WARM_WORKERS = 2
+ISOLATED_PER_WORKER = 2  # processes that run one request each whose worker died, only when needed
 WORKER_S = 900.0  # Lambda's longest
 OPEN = ("PENDING", "RETRYING")
 
@@ -163,6 +164,22 @@ class Stack:
 
         return Function(name, run=run, timeout_s=timeout_s)
 
+    def _worker(self, name: str, environments_max: int, warm: int) -> Function:
+        return Function(
+            name,
+            command=(
+                sys.executable,
+                "-m",
+                "awslambdaric",
+                "streamer_reference.lambdas.worker.handler",
+            ),
+            environment=self._worker_environment,
+            timeout_s=WORKER_S,
+            environments_max=environments_max,
+            warm=warm,
+            on_failure="sweeper",
+        )
+
     def _description(self) -> GatewayDescription:
         state, options = self._state, self._options
         functions = (
@@ -171,20 +188,8 @@ class Stack:
             self._in_process("router", router.router),
             self._in_process("processor", processor.processor),
             self._in_process("sweeper", sweeper.sweeper, timeout_s=60.0),
-            Function(
-                "worker",
-                command=(
-                    sys.executable,
-                    "-m",
-                    "awslambdaric",
-                    "streamer_reference.lambdas.worker.handler",
-                ),
-                environment=self._worker_environment,
-                timeout_s=WORKER_S,
-                environments_max=options.workers,
-                warm=min(WARM_WORKERS, options.workers),
-                on_failure="sweeper",
-            ),
+            self._worker("worker", options.workers, min(WARM_WORKERS, options.workers)),
+            self._worker("isolated-worker", options.workers * ISOLATED_PER_WORKER, 0),
         )
         return GatewayDescription(
             api=Api(

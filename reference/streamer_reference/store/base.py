@@ -114,6 +114,16 @@ class Stored:
     subscribers: tuple[str, ...]
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Held:
+    """A request in a worker's name; `ended` when somebody else ended it and no outcome is sent."""
+
+    key: str
+    attempt: int
+    failures: int
+    ended: bool
+
+
 def request_key(tenant_id: str, user_id: str, request_id: str) -> str:
     """One key for one user's request: JSON keeps `a:b` + `c` apart from `a` + `b:c`."""
     return json.dumps([tenant_id, user_id, request_id], ensure_ascii=False, separators=(",", ":"))
@@ -237,8 +247,11 @@ class LeaseStore(Protocol):
 
     async def renew(
         self, worker_id: str, invocation_id: str, lease_until_ms: int
-    ) -> tuple[str, ...]:
-        """Hold on for another lease; the keys it holds that were ended from outside."""
+    ) -> tuple[Held, ...]:
+        """Hold on for another lease; what the store believes that this worker holds.
+
+        A claim whose answer was lost is among it: only the worker can say that nobody runs it.
+        """
         ...
 
     async def worker_gone(self, invocation_id: str) -> bool:

@@ -17,6 +17,7 @@ from streamer_reference.core.states import CLAIMABLE, TERMINAL, Event, Status, m
 from streamer_reference.store.base import (
     Connection,
     DuplicateRequestError,
+    Held,
     LimitReachedError,
     Outbox,
     Request,
@@ -320,8 +321,8 @@ class SqliteStore(Store):
 
     async def renew(
         self, worker_id: str, invocation_id: str, lease_until_ms: int
-    ) -> tuple[str, ...]:
-        def renew(db: sqlite3.Connection) -> tuple[str, ...]:
+    ) -> tuple[Held, ...]:
+        def renew(db: sqlite3.Connection) -> tuple[Held, ...]:
             db.execute(
                 "INSERT INTO workers VALUES (?, ?, ?) ON CONFLICT (worker_id) DO UPDATE SET"
                 " invocation_id = excluded.invocation_id, lease_until_ms = excluded.lease_until_ms",
@@ -329,12 +330,13 @@ class SqliteStore(Store):
             )
             rows = db.execute(
                 # In this order: by itself SQLite would read every request of seven days.
-                "SELECT r.key FROM outbox o INDEXED BY outbox_unnumbered"
+                "SELECT r.key, r.attempt, r.failures, r.outcome IS NOT NULL"
+                " FROM outbox o INDEXED BY outbox_unnumbered"
                 " CROSS JOIN requests r ON r.key = o.key"
-                " WHERE NOT o.closed AND r.outcome IS NOT NULL AND r.worker_id = ?",
+                " WHERE NOT o.closed AND r.worker_id = ?",
                 (worker_id,),
             )
-            return tuple(row[0] for row in rows)
+            return tuple(Held(key, attempt, fails, bool(e)) for key, attempt, fails, e in rows)
 
         return await self._write(renew)
 

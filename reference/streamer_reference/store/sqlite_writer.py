@@ -62,12 +62,15 @@ class Writer:
         """`on_commit` runs on the event loop of the write."""
         self._database = open_database(path)
         self._on_commit = on_commit
+        self._closed = False
         self._queue: queue.Queue[tuple[Write, asyncio.Future[Any]] | None] = queue.Queue(QUEUE_MAX)
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
         self._thread.start()
 
     async def write(self, function: Write) -> Any:
         """The function's answer once it is committed; raises what it raised, or `sqlite3.Error`."""
+        if self._closed:  # nobody would ever answer
+            raise sqlite3.OperationalError("the store is closed")
         future = asyncio.get_running_loop().create_future()
         try:
             self._queue.put_nowait((function, future))
@@ -77,6 +80,7 @@ class Writer:
 
     def close(self) -> None:
         """Finish what is queued, then let the file go."""
+        self._closed = True
         self._queue.put(None)
         self._thread.join()
 

@@ -17,6 +17,7 @@ from streamer_reference.store import sqlite_writer
 from streamer_reference.store.base import (
     Connection,
     DuplicateRequestError,
+    Held,
     LimitReachedError,
     Request,
     StoreError,
@@ -217,12 +218,12 @@ async def test_a_request_ends_once_from_outside(store):
     assert not await store.acknowledged("k", True, 2000)
 
 
-async def test_a_renewal_reports_what_was_ended_from_outside(store):
+async def test_a_renewal_reports_what_is_held_and_what_was_ended_from_outside(store):
     """Until the outcome has its number, and only to the holder."""
     await _claimed(store)
-    assert await store.renew("w", "i", 9000) == ()
+    assert await store.renew("w", "i", 9000) == (Held("k", 1, 0, ended=False),)
     await store.end("k", Status.CANCELLED, "{}", 2000)
-    assert await store.renew("w", "i", 9000) == ("k",)
+    assert await store.renew("w", "i", 9000) == (Held("k", 1, 0, ended=True),)
     assert await store.renew("v", "j", 9000) == ()
     await store.close("k", 1, "out", 2000)
     assert await store.renew("w", "i", 9000) == ()

@@ -20,6 +20,7 @@ EXAMPLES = """\
 streamproof serve                                  a free port, state in .streamproof
 streamproof serve --port 8765 --state DIR          the same port and state every time
 streamproof serve --rate-limit 0 --in-flight-limit 0   without limits, for a load run
+streamproof serve --handlers my_handlers.py        with actions of your own
 streamproof serve --raw-echo                       echo every message, for an RFC 6455 suite
 """
 
@@ -57,6 +58,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="T",
         help="accept only this tenant; may be given again",
     )
+    parser.add_argument(
+        "--handlers",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="FILE",
+        help="a Python file with handlers of your own; may be given again",
+    )
     parser.add_argument("--audience", metavar="A", help="tokens must carry it as aud")
     parser.add_argument(
         "--raw-echo", action="store_true", help="no contract: send every message back"
@@ -79,6 +88,9 @@ def run(args: argparse.Namespace) -> ExitCode:
                 f"--{name.replace('_', '-')} {getattr(args, name)} is out of range",
                 f"give {low} to {high}",
             )
+    for path in args.handlers:
+        if not path.is_file():
+            raise UsageError(f"there is no file {path}", "--handlers takes a Python file")
     if not args.verbose:
         os.environ.setdefault("STREAMER_LOG_LEVEL", "warning")
     logging.basicConfig(stream=sys.stderr, level=logging.INFO if args.verbose else logging.WARNING)
@@ -103,6 +115,7 @@ async def _serve(args: argparse.Namespace) -> ExitCode:
             workers=args.workers,
             tenants=tuple(args.allow_tenant),
             audience=args.audience,
+            handlers=tuple(str(path.resolve()) for path in args.handlers),
             raw_echo=args.raw_echo,
             verbose=args.verbose,
         ),
@@ -125,4 +138,5 @@ async def _serve(args: argparse.Namespace) -> ExitCode:
     finally:
         state.withdraw()
         await stack.stop()
+        state.release()
     return ExitCode.HOLDS

@@ -56,6 +56,7 @@ class StackOptions:
     workers: int = 4
     tenants: tuple[str, ...] = ()
     audience: str | None = None
+    handlers: tuple[str, ...] = ()
     raw_echo: bool = False
     verbose: bool = False
 
@@ -86,6 +87,7 @@ class Stack:
             token_issuer=ISSUER,
             token_audience=options.audience or "",
             tenants=json.dumps(options.tenants) if options.tenants else "",
+            handlers=json.dumps(options.handlers) if options.handlers else "",
             objects_directory=str(state.objects),
             objects_url=f"http://{base}/objects",
             probe=True,

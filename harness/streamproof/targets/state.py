@@ -19,18 +19,24 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from streamproof.errors import UsageError
 from streamproof.targets.base import Description
 
+try:
+    import fcntl
+except ImportError:  # no such locks on Windows
+    fcntl = None  # type: ignore[assignment]  # checked where it is used
+
 ISSUER = "https://issuer.streamproof.test"  # `.test` is reserved: no such host can exist
 KEY_BITS = 2048
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """A prepared folder; all paths are absolute."""
+    """A prepared folder; all paths are absolute. It is this process's own until `release`."""
 
     directory: Path
     key_id: str
     access_key_id: str
     secret_access_key: str
+    lock: int  # a file descriptor
 
     @property
     def private_key(self) -> Path:
@@ -65,12 +71,21 @@ class State:
         """Remove `target.json`: nothing takes connections any more."""
         self.target.unlink(missing_ok=True)
 
+    def release(self) -> None:
+        """Let another process have the folder; the end of this process does so too."""
+        os.close(self.lock)
+
 
 def prepare(directory: Path) -> State:
-    """The folder with everything in it, made at the first start; raises `UsageError`."""
+    """The folder with everything in it, made at the first start; raises `UsageError`.
+
+    Two stacks on one folder would take each other's requests and answer to connections that they
+    do not have, so the second is refused before it touches anything.
+    """
     directory = directory.resolve()
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = _lock(directory)
         (directory / "objects").mkdir(mode=0o700, exist_ok=True)
         private, public = directory / "jwt-private.pem", directory / "jwt-public.pem"
         if not private.exists():
@@ -91,6 +106,7 @@ def prepare(directory: Path) -> State:
             hashlib.sha256(public.read_bytes()).hexdigest()[:16],
             known["access_key_id"],
             known["secret_access_key"],
+            lock,
         )
         state.withdraw()
     except OSError as error:
@@ -104,6 +120,25 @@ def prepare(directory: Path) -> State:
             "remove it, or name another folder with --state",
         ) from error
     return state
+
+
+def _lock(directory: Path) -> int:
+    """A descriptor that holds the folder for as long as it is open; never handed to a child."""
+    descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    if fcntl is None:
+        return descriptor
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.read(descriptor, 32).decode("ascii", "replace").strip()
+        os.close(descriptor)
+        raise UsageError(
+            f"the folder {directory} is in use by process {holder or 'unknown'}",
+            "name another with --state, or stop that one",
+        ) from None
+    os.truncate(descriptor, 0)
+    os.write(descriptor, str(os.getpid()).encode())
+    return descriptor
 
 
 def _make_keys(private: Path, public: Path) -> None:

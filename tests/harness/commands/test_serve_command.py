@@ -40,3 +40,13 @@ def test_a_state_folder_that_cannot_be_made_is_named(
     error = capsys.readouterr().err
     assert str(tmp_path / "file" / "state") in error
     assert "--state" in error
+
+
+def test_a_file_of_handlers_that_is_not_there_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit 2 before anything is made."""
+    missing = str(tmp_path / "none.py")
+    assert cli.main(["serve", "--state", str(tmp_path / "s"), "--handlers", missing]) == 2
+    assert f"there is no file {missing}" in capsys.readouterr().err
+    assert not (tmp_path / "s").exists()

@@ -94,3 +94,21 @@ async def test_raw_echo_sends_everything_back(tmp_path: Path) -> None:
         for message in ("text", b"\x00\xff", "x" * 200_000):
             await socket.send(message)
             assert await socket.recv() == message
+
+
+async def test_handlers_of_a_file_answer(tmp_path: Path) -> None:
+    """A team's own action, beside the built-in ones."""
+    file = tmp_path / "own.py"
+    file.write_text(
+        "from streamer_reference.handlers import Registry\n"
+        "registry = Registry()\n"
+        "@registry.handler('own.double')\n"
+        "async def double(job):\n"
+        "    return job.payload['n'] * 2\n"
+    )
+    async with (
+        running(prepare(tmp_path / "s"), handlers=(str(file),), workers=1) as (_, description),
+        websockets.connect(url_with_token(description)) as socket,
+    ):
+        await socket.send(json.dumps({"action": "own.double", "payload": {"n": 21}}))
+        assert json.loads(await socket.recv())["data"] == 42

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import os
 import stat
 from pathlib import Path
 
@@ -32,9 +34,20 @@ def test_a_second_start_keeps_keys_and_removes_a_stale_description(tmp_path: Pat
     first.announce(Description("ws://127.0.0.1:1/dev"))
     assert json.loads(first.target.read_text())["url"] == "ws://127.0.0.1:1/dev"
     assert stat.S_IMODE(first.target.stat().st_mode) == 0o600
+    first.release()
     second = prepare(tmp_path)
-    assert second == first
+    assert dataclasses.replace(second, lock=first.lock) == first
     assert not second.target.exists()
+
+
+def test_a_folder_in_use_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    """The one that holds it is named, and its description stays."""
+    first = prepare(tmp_path)
+    first.announce(Description("ws://127.0.0.1:1/dev"))
+    with pytest.raises(UsageError, match=f"in use by process {os.getpid()}") as caught:
+        prepare(tmp_path)
+    assert "--state" in caught.value.hint
+    assert first.target.exists()
 
 
 def test_a_description_can_be_withdrawn_twice(tmp_path: Path) -> None:
@@ -57,7 +70,7 @@ def test_a_folder_that_is_a_file_is_a_usage_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"access_key_id": "a"}'])
 def test_damaged_credentials_are_a_usage_error(tmp_path: Path, text: str) -> None:
     """Nothing is made anew over a file that the user may want to look at."""
-    prepare(tmp_path)
+    prepare(tmp_path).release()
     (tmp_path / "credentials.json").write_text(text)
     with pytest.raises(UsageError, match=r"credentials\.json cannot be read"):
         prepare(tmp_path)

@@ -241,6 +241,20 @@ async def test_processes_end_with_the_one_that_was_started(tmp_path: Path) -> No
         os.close(worker)
 
 
+def test_the_protocol_pages_first_program_runs_as_it_stands(serve: Serve, tmp_path: Path) -> None:
+    """What a newcomer copies out of docs/protocol.md prints the messages to the outcome."""
+    page = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text(encoding="utf-8")
+    program = page.split("```python\n")[1].split("```")[0]
+    command = f'"{sys.executable}", "-m", "streamproof.cli"'
+    program = program.replace('"streamproof"', command).replace("DIR", str(serve.state))
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
+    )
+    kinds = [line.split("'")[3] for line in done.stdout.splitlines()]
+    assert kinds[0] == "acknowledgment"
+    assert kinds[-1] == "complete"
+
+
 def test_a_port_that_is_taken_is_one_clear_line(serve: Serve, tmp_path: Path) -> None:
     """Exit 2, the port named, no traceback."""
     port = serve.target["url"].split(":")[2].split("/")[0]

@@ -2,7 +2,8 @@
 
 Loaded in every project that has streamproof installed, so it imports nothing heavy and does
 nothing until a test asks for `streamproof_clause`. The clauses of a session run side by side, once,
-before the first of their tests reports.
+before the first of their tests reports. What the history of the whole run shows fails the session
+after the last of them, whichever clauses were asked for.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from streamproof.results import ClauseResult
 
 FIXTURE = "streamproof_clause"
+VIOLATIONS_SHOWN = 20
 _OPTIONS = (
     ("--target", "embedded", "what is judged: embedded, ws://.., file:DIR/target.json, cmd:.."),
     ("--target-token", None, "one token that the target accepts"),
@@ -28,7 +30,9 @@ _OPTIONS = (
     ("--target-issuer", None, "`iss` of these tokens"),
     ("--target-audience", None, "`aud` of these tokens"),
     ("--target-environment", None, "dev, test or staging, for a target that is not this machine"),
+    ("--i-accept-load-on", None, "the host of a production target, as on the command line"),
 )
+_TENANTS = "--target-tenant"
 
 
 def _name(option: str) -> str:
@@ -44,6 +48,14 @@ def pytest_load_initial_conftests(parser: pytest.Parser) -> Iterator[None]:
     for option, default, help_text in _OPTIONS:
         with contextlib.suppress(ValueError, argparse.ArgumentError):
             group.addoption(option, dest=_name(option), default=default, help=help_text)
+    with contextlib.suppress(ValueError, argparse.ArgumentError):
+        group.addoption(
+            _TENANTS,
+            action="append",
+            dest=_name(_TENANTS),
+            default=[],
+            help="a tenant that clauses may use, where not every one is allowed; may be repeated",
+        )
     group.addoption(
         "--clause-strict",
         action="store_true",
@@ -71,8 +83,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture(scope="session")
-def streamproof_results(request: pytest.FixtureRequest) -> Mapping[str, ClauseResult]:
-    """The results of every clause whose test is in this session, by id."""
+def streamproof_results(request: pytest.FixtureRequest) -> Iterator[Mapping[str, ClauseResult]]:
+    """The results of every clause whose test is in this session, by id.
+
+    Its end is an error of the session when the run's history breaks a rule.
+    """
     from streamproof import targets  # noqa: PLC0415 - only when asked
     from streamproof.contract import ContractOptions, run_contract  # noqa: PLC0415 - likewise
     from streamproof.errors import StreamproofError  # noqa: PLC0415 - likewise
@@ -91,6 +106,8 @@ def streamproof_results(request: pytest.FixtureRequest) -> Mapping[str, ClauseRe
         issuer=given["streamproof_target_issuer"],
         audience=given["streamproof_target_audience"],
         environment=given["streamproof_target_environment"],
+        accept_load_on=given["streamproof_i_accept_load_on"],
+        tenants=tuple(config.getoption(_name(_TENANTS), None) or ()),
     )
     asked = ContractOptions(
         clauses=tuple(sorted(wanted)),
@@ -102,7 +119,12 @@ def streamproof_results(request: pytest.FixtureRequest) -> Mapping[str, ClauseRe
             found = run_contract(target, asked)
     except StreamproofError as error:
         pytest.exit(f"streamproof: {error.message}\n  {error.hint}", returncode=error.exit_code)
-    return {clause.id: clause for clause in found.clauses}
+    yield {clause.id: clause for clause in found.clauses}
+    if found.history_violations:
+        count = len(found.history_violations)
+        lines = [f"the history of the run breaks the contract, {count} in all:"]
+        lines += found.history_violations[:VIOLATIONS_SHOWN]
+        pytest.fail("\n".join(lines), pytrace=False)
 
 
 @pytest.fixture
@@ -124,8 +146,10 @@ def explain(result: ClauseResult, strict: bool) -> tuple[str, str]:
             return "passed", ""
         case Verdict.NON_STRICT if not strict:
             return "passed", ""
-        case Verdict.NOT_APPLICABLE | Verdict.INCONCLUSIVE:
+        case Verdict.NOT_APPLICABLE:
             return "skipped", f"{result.verdict}: {result.reason}"
+        case Verdict.INCONCLUSIVE:
+            return "failed", f"{result.id}: {result.verdict}: {result.reason}"
         case Verdict.ERROR:
             return "failed", f"{result.id}: the harness broke: {result.reason}"
         case _:

@@ -28,13 +28,13 @@ def result(verdict: Verdict) -> ClauseResult:
         (Verdict.NON_STRICT, False, "passed"),
         (Verdict.NON_STRICT, True, "failed"),
         (Verdict.NOT_APPLICABLE, False, "skipped"),
-        (Verdict.INCONCLUSIVE, False, "skipped"),
+        (Verdict.INCONCLUSIVE, False, "failed"),
         (Verdict.ERROR, False, "failed"),
         (Verdict.FAIL, False, "failed"),
     ],
 )
 def test_verdicts_become_outcomes(verdict, strict, outcome) -> None:
-    """A clause that is not shown is skipped, never passed."""
+    """What does not apply is skipped, what was left undecided fails: neither is ever green."""
     assert explain(result(verdict), strict)[0] == outcome
 
 
@@ -62,6 +62,31 @@ async def test_each_clause_is_a_test(tmp_path) -> None:
     assert code == 1, out
     assert "expected: INVALID_ACTION for Echo" in out
     assert " ms c1 < " in out
+
+
+async def test_the_history_of_the_run_fails_the_session(tmp_path) -> None:
+    """Its violations are told though every clause that was asked for has passed."""
+    words = ("--pyargs", "streamproof.contract", "-k", "PROG-4", "--target")
+    async with FakeStreamer("a gap") as fake:
+        code, out = await run_pytest(*words, fake.target(tmp_path))
+    assert code == 1, out
+    assert "1 passed, 1 error" in out
+    assert "MSG-4 on PROG-4#c1" in out
+
+
+async def test_production_and_tenants_are_asked_for_as_on_the_command_line(tmp_path) -> None:
+    """Production is refused unless its host is repeated, and only tenants named are used."""
+    words = ("--pyargs", "streamproof.contract", "--target-environment", "production")
+    async with FakeStreamer() as fake:
+        words = (*words, "--target", fake.target(tmp_path), "-k", "AUTH-4")
+        code, out = await run_pytest(*words)
+        assert code == 2, out
+        assert "--i-accept-load-on 127.0.0.1" in out
+        code, out = await run_pytest(
+            *words, "--i-accept-load-on", "127.0.0.1", "--target-tenant", "only"
+        )
+    assert code == 1, out
+    assert "403" in out
 
 
 async def test_a_wrong_word_ends_the_session(tmp_path) -> None:

@@ -36,6 +36,7 @@ RESULT_URLS = {
     "a url of another kind": "ftp://127.0.0.1/x",
     "no url": None,
 }
+DEATHS_OF = {"poison runs for ever": 10**6, "poison ends at once": 1, "poison runs six times": 6}
 SHORT_LIMIT_S = 1.0
 KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
@@ -154,6 +155,11 @@ class FakeStreamer:
             if self.wrong == "opens, then closes":
                 socket.claims = None  # type: ignore[attr-defined]  # kept on the connection
                 return None
+            if self.wrong == "a refusal cuts its user off":
+                claimed = jwt.decode(token, options={"verify_signature": False})
+                for peer in self.peers:
+                    if peer.user == claimed["sub"]:
+                        self._spawn(peer.socket.close())
             reason = str(error) if self.wrong == "says why" else "Unauthorized"
             return socket.respond(403 if self.wrong == "403 for a bad token" else 401, reason)
         return None
@@ -452,6 +458,8 @@ class FakeStreamer:
                 return peer.user, request_id
             case "keys without user":
                 return peer.tenant, request_id
+            case "keys of ids alone":
+                return request_id
             case "joins with #":
                 return f"{peer.tenant}#{peer.user}#{request_id}"
         return peer.tenant, peer.user, request_id
@@ -596,14 +604,23 @@ class FakeStreamer:
                 deaths += 1
                 if self.wrong == "deaths count as failures" and deaths >= 1:
                     how = "fail"
-                elif deaths < 5:
+                elif deaths < DEATHS_OF.get(self.wrong, 5):
                     await pause(0.02)
+                    if self.wrong == "poison takes its neighbours":
+                        await self._kill_neighbours(job)
                     continue
             if how == "crash" and self.wrong == "dies with its worker":
                 return
             await self._flush(job)
             await self._finish(job, how)
             return
+
+    async def _kill_neighbours(self, poison: Job) -> None:
+        await pause(0.08)
+        for job in self.jobs.values():
+            if job is not poison and job.task is not None and not job.end:
+                job.task.cancel()
+                await self._end(job, "FAILED", error="PROCESSING_FAILED")
 
     async def _finish(self, job: Job, how: str) -> None:
         match how:

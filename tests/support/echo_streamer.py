@@ -10,9 +10,41 @@ import json
 import os
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from streamproof.load import echo_server
+
+if TYPE_CHECKING:
+    import asyncio
+
+
+class Mortal(echo_server.EchoProtocol):
+    """A connection of a server that may die: then it drops every one and shakes no more hands."""
+
+    alive: ClassVar[set[Mortal]] = set()
+    dead: ClassVar[bool] = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Remember it."""
+        super().connection_made(transport)
+        self.alive.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget it."""
+        self.alive.discard(self)
+
+    def data_received(self, data: bytes) -> None:
+        """The dead hear nothing."""
+        if not Mortal.dead:
+            super().data_received(data)
+
+    @classmethod
+    def die(cls) -> None:
+        """Drop all connections; those to come stay unanswered."""
+        Mortal.dead = True
+        for each in tuple(cls.alive):
+            if each._transport is not None:
+                each._transport.abort()
 
 
 class Streamer:
@@ -44,6 +76,9 @@ class Streamer:
     def answer(self, text: bytes) -> bytes | None:
         """One message, or nothing."""
         self.stall()
+        if self.served == self.args.die_after:
+            Mortal.die()
+            return None
         request = json.loads(text)
         fault = self.fault()
         if fault == "drop":
@@ -79,12 +114,13 @@ def main() -> None:
     parser.add_argument("--stall-s", type=float, default=0.0)
     parser.add_argument("--every", type=int, default=0)
     parser.add_argument("--faults", nargs="*", default=[])
+    parser.add_argument("--die-after", type=int, default=-1)
     parser.add_argument("--mute", action="store_true")
     parser.add_argument("--pid-file", type=Path)
     args = parser.parse_args()
     if args.pid_file is not None:
         args.pid_file.write_text(str(os.getpid()), encoding="ascii")
-    echo_server.run(Streamer(args).answer)
+    echo_server.run(Streamer(args).answer, Mortal)
 
 
 if __name__ == "__main__":

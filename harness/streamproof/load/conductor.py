@@ -22,7 +22,7 @@ from streamproof.history import HistoryChecker
 from streamproof.load import priority
 from streamproof.load.histogram import NS_PER_MS, Histogram
 from streamproof.load.recorder import Arrival, Recorder
-from streamproof.load.selfcheck import Strain, Usage, check, doubts_of
+from streamproof.load.selfcheck import Doubts, Strain, Usage, check, doubts_of
 from streamproof.load.timer import EARLY_NS, timer
 from streamproof.load.verdict import judge
 from streamproof.load.words import Progress
@@ -43,6 +43,7 @@ USERS_TIMEOUT_S = 60.0  # Locust spawns 100 users in well under a second
 DRAIN_POLL_S = 0.02
 SILENCE_S_MIN = 5.0  # a target that has answered nothing for so long answers nothing
 CALIBRATION_WARM_UP_S = 2
+CALIBRATE = "calibrate"
 SEED_STEP = 1_000_003  # keeps the plans of a scenario's legs apart
 
 
@@ -111,6 +112,7 @@ class Conductor:
         self._note = note
         self._timer = timer(EARLY_NS)
         self._interrupted = False
+        self._answered = False  # the target, once: from then on silence is its failure
         self._priority = priority.ORDINARY
         self.failure: StreamproofError | None = None
         self.result: LoadResult | None = None
@@ -177,7 +179,12 @@ class Conductor:
         checker = HistoryChecker() if self._target.checked else None
         for user in users:
             user.checker = checker
-        self._connect(users, plan, self._target)
+        try:
+            self._connect(users, plan, self._target)
+        except TargetUnreachableError as error:
+            if not self._answered:
+                raise
+            return self._vanished(plan, floor, error)
         leg = self._leg(users, plan, "measure", plan.warm_up_s, plan.measure_s, 0, hiccups)
         if leg is None:
             return None
@@ -200,10 +207,23 @@ class Conductor:
         self._disconnect(users)
         return self._described(plan, leg, floor, figures, targets, broken)
 
+    def _vanished(
+        self, plan: Plan, floor: Leg | None, error: TargetUnreachableError
+    ) -> ScenarioResult:
+        """A target that answered before and takes no connection now has failed, not its user."""
+        reason = f"the target stopped answering: {error.message}"
+        leg = Leg(Recorder(1), Strain(0, 0, None, Histogram()), Recorder(1))
+        targets = tuple(
+            dataclasses.replace(judge(t, (), plan.seed, Doubts()), reason=reason)
+            for t in plan.thresholds
+        )
+        return self._described(plan, leg, floor, {}, targets, [reason])
+
     def _again(self, leg: Leg, targets: tuple[LoadTarget, ...], verdict: LoadVerdict) -> bool:
         """Whether to measure once more; wrong messages have decided already, and so has Ctrl-C."""
         counts = leg.recorder.counts
-        if self._interrupted or counts.lost or counts.repeated or counts.wrong:
+        harm = counts.refused + counts.indeterminate + counts.repeated + counts.wrong
+        if self._interrupted or harm:
             return False
         return any(target.verdict is verdict for target in targets)
 
@@ -236,8 +256,7 @@ class Conductor:
             _curve("lag", (s.lag for s in recorder.seconds)),
         )
         violations = [*broken, *leg.warm_up.violations, *recorder.violations]
-        if floor is not None and floor.recorder.violations:
-            violations += [f"calibration: {words}" for words in floor.recorder.violations]
+        violations += recorder.unsuccessful()
         return ScenarioResult(
             name=plan.scenario,
             title=plan.title,
@@ -262,13 +281,22 @@ class Conductor:
         leg = self._leg(
             users,
             plan,
-            "calibrate",
+            CALIBRATE,
             min(CALIBRATION_WARM_UP_S, plan.warm_up_s),
             plan.calibrate_s,
             1,
             hiccups,
         )
         self._disconnect(users)
+        if leg is not None:
+            wrong = [*leg.warm_up.violations, *leg.recorder.violations]
+            wrong += leg.recorder.unsuccessful()
+            if wrong:
+                raise HarnessError(
+                    f"{plan.scenario}: the harness's own echo server did not answer right, so "
+                    f"nothing is known about the target: {wrong[0]}",
+                    "run it again; if it stays, this machine cannot carry the load",
+                )
         return leg
 
     # Users and their connections
@@ -344,7 +372,9 @@ class Conductor:
                         hiccups.restart()
                         before = Usage.now()
                 if not answering:
-                    answering = self._answering((warm_up, recorder), offset_ns, plan)
+                    answering = phase == CALIBRATE or self._answering(
+                        (warm_up, recorder), offset_ns, plan
+                    )
                 current.planned(second)
                 users[pick.randrange(len(users))].assign(
                     Arrival(moment_ns, time.monotonic_ns(), second, current)
@@ -362,12 +392,17 @@ class Conductor:
         return Leg(recorder, strain, warm_up) if recorder.seconds else None
 
     def _answering(self, phases: Sequence[Recorder], offset_ns: int, plan: Plan) -> bool:
-        """Whether any answer has come; does not wait for minutes on a target that never answers."""
-        if any(phase.counts.answered + phase.counts.refused for phase in phases):
+        """Whether any answer has come; does not wait for minutes on a target that never answers.
+
+        One that did answer is judged by its silence.
+        """
+        counts = [phase.counts for phase in phases]
+        self._answered = self._answered or any(c.answered + c.refused for c in counts)
+        if self._answered:
             return True
         silence_s = max(SILENCE_S_MIN, plan.time_limit_s)
         if offset_ns > silence_s * NS_PER_S:
-            sent = sum(phase.counts.sent for phase in phases)
+            sent = sum(each.sent for each in counts)
             raise TargetUnreachableError(
                 f"{self._target.name} answered none of {sent} requests in {silence_s:g} s",
                 "does it speak this dialect?",

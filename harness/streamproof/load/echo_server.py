@@ -70,10 +70,12 @@ class EchoProtocol(asyncio.Protocol):
             self._protocol.send_text(reply)
 
 
-async def serve(answer: Callable[[bytes], bytes | None]) -> None:
+async def serve(
+    answer: Callable[[bytes], bytes | None], protocol: type[EchoProtocol] = EchoProtocol
+) -> None:
     """Serve on a free port of 127.0.0.1 until the process ends."""
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: EchoProtocol(answer), "127.0.0.1", 0)
+    server = await loop.create_server(lambda: protocol(answer), "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     sys.stdout.write(json.dumps(ready_line(port)) + "\n")
     sys.stdout.flush()
@@ -85,14 +87,16 @@ def ready_line(port: int) -> dict[str, Any]:
     return {"url": f"ws://127.0.0.1:{port}/", "pid": os.getpid()}
 
 
-def run(answer: Callable[[bytes], bytes | None]) -> None:
+def run(
+    answer: Callable[[bytes], bytes | None], protocol: type[EchoProtocol] = EchoProtocol
+) -> None:
     """Serve on the fastest loop that is installed."""
     try:
         import uvloop  # noqa: PLC0415 - not on Windows, and only where the extra is installed
     except ImportError:
-        asyncio.run(serve(answer))
+        asyncio.run(serve(answer, protocol))
     else:
-        uvloop.run(serve(answer))
+        uvloop.run(serve(answer, protocol))
 
 
 if __name__ == "__main__":

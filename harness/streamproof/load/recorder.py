@@ -15,9 +15,12 @@ An operation that did not succeed counts in all three latencies at its time limi
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 
 from streamproof.load.histogram import NS_PER_MS, Histogram
 
+ERROR_KINDS_MAX = 20  # told apart by name; all are counted
+ERROR_NAME_MAX = 60  # characters
 VIOLATIONS_MAX = 50  # described in words; all are counted
 
 
@@ -35,9 +38,10 @@ class Second:
 
 @dataclasses.dataclass(slots=True)
 class Counts:
-    """Where the messages went: after the drain sent = answered + refused + indeterminate.
+    """Where the arrivals went: after the drain every one that was given out has one end.
 
-    `lost` are those of the indeterminate whose connection lived and still no answer came.
+    sent + failed_to_send = answered + refused + indeterminate. `failed_to_send` found no connection
+    to be sent on, which is the target's doing; `lost` are those of the indeterminate whose connection lived and still no answer came.
     `repeated` and `wrong` count messages that nobody should have got.
     """
 
@@ -46,6 +50,7 @@ class Counts:
     answered: int = 0
     refused: int = 0
     indeterminate: int = 0
+    failed_to_send: int = 0
     lost: int = 0
     repeated: int = 0
     wrong: int = 0
@@ -54,7 +59,8 @@ class Counts:
     @property
     def in_flight(self) -> int:
         """Sent and not ended yet."""
-        return self.sent - self.answered - self.refused - self.indeterminate
+        ended = self.answered + self.refused + self.indeterminate
+        return self.sent + self.failed_to_send - ended
 
 
 class Recorder:
@@ -65,6 +71,8 @@ class Recorder:
         self.seconds = [Second() for _ in range(max(1, length_s))]
         self.counts = Counts()
         self.violations: list[str] = []
+        self.refusals: Counter[str] = Counter()  # by code
+        self.doubts: Counter[str] = Counter()  # why an outcome is not known
 
     def joined(self, other: Recorder) -> Recorder:
         """Both phases as one, this one first."""
@@ -73,6 +81,8 @@ class Recorder:
         mine, others = dataclasses.astuple(self.counts), dataclasses.astuple(other.counts)
         whole.counts = Counts(*(a + b for a, b in zip(mine, others, strict=True)))
         whole.violations = [*self.violations, *other.violations][:VIOLATIONS_MAX]
+        whole.refusals = self.refusals + other.refusals
+        whole.doubts = self.doubts + other.doubts
         return whole
 
     def cut(self, length_s: int) -> None:
@@ -101,15 +111,22 @@ class Recorder:
         self.counts.answered += 1
         self._latencies(second, corrected_ns, uncorrected_ns, service_ns)
 
-    def refused(self, second: int, limit_ns: int) -> None:
+    def refused(self, second: int, limit_ns: int, code: str) -> None:
         """The target said that it did not do it."""
         self.counts.refused += 1
+        _count(self.refusals, code)
         self._latencies(second, limit_ns, limit_ns, limit_ns)
 
-    def indeterminate(self, second: int, limit_ns: int) -> None:
+    def indeterminate(self, second: int, limit_ns: int, why: str) -> None:
         """Nobody knows: time ran out, the connection died, or an error that leaves it open."""
         self.counts.indeterminate += 1
+        _count(self.doubts, why)
         self._latencies(second, limit_ns, limit_ns, limit_ns)
+
+    def failed_to_send(self, second: int, limit_ns: int) -> None:
+        """An arrival was given out and found no connection; counted as indeterminate as well."""
+        self.counts.failed_to_send += 1
+        self.indeterminate(second, limit_ns, "no connection to send it on")
 
     def lost(self, words: str) -> None:
         """No answer came over a connection that lived; counted as indeterminate as well."""
@@ -136,6 +153,19 @@ class Recorder:
         # Whoever describes a violation elsewhere gives no words here.
         if words and len(self.violations) < VIOLATIONS_MAX:
             self.violations.append(words)
+
+    def unsuccessful(self) -> list[str]:
+        """How many requests did not succeed and why, a line for each kind."""
+        total = f"of {self.counts.intended:,} requests"
+        return [
+            f"{kinds.total():,} {total} {words}: "
+            + ", ".join(f"{kind} ({count:,})" for kind, count in kinds.most_common())
+            for kinds, words in (
+                (self.refusals, "were refused"),
+                (self.doubts, "have no known outcome"),
+            )
+            if kinds
+        ]
 
     def corrected(self) -> list[Histogram]:
         """The latencies that are judged, by second."""
@@ -164,6 +194,12 @@ class Arrival:
     dispatched_ns: int
     second: int
     recorder: Recorder
+
+
+def _count(kinds: Counter[str], kind: str) -> None:
+    """Count by a name that the target chose: so many names and no more."""
+    name = kind[:ERROR_NAME_MAX]
+    kinds[name if name in kinds or len(kinds) < ERROR_KINDS_MAX else "others"] += 1
 
 
 def _ms(value_ns: int) -> float:

@@ -117,6 +117,7 @@ class StreamUser(User):
         self._draw = random.Random(self.number)  # noqa: S311 - payloads to repeat, not secrets
         self._plan: SimpleQueue = SimpleQueue()
         self._arrival: Arrival | None = None
+        self._waiting: Arrival | None = None  # taken up, and its connection is not open yet
         self._at: Endpoint | None = None
         self._wire: Wire | None = None
         self._sequence = 0
@@ -148,6 +149,8 @@ class StreamUser(User):
 
     def connect(self, endpoint: Endpoint) -> None:
         """Open a connection to `endpoint`, or raise `TargetUnreachableError`."""
+        if self._pending:  # its reader has not noticed yet that the connection before is gone
+            self._on_end("closed")
         self.disconnect()
         self._at = endpoint
         self._free_ns = 0
@@ -229,9 +232,12 @@ class StreamUser(User):
         payload: dict[str, Any],
         arrival: Arrival | None,
     ) -> None:
-        sent = False
+        self._waiting = arrival
         try:
             wire = self._open_wire()
+            if self._given_up(arrival):
+                exchange.end(None, "given up")
+                return
             if self._at is None:
                 raise ConnectionLostError("not connected")
             if role is None:
@@ -245,16 +251,28 @@ class StreamUser(User):
             exchange.sent_ns = time.monotonic_ns()
             if arrival is not None:
                 self._record_sent(exchange, arrival, wire)
-                sent = True
+                self._waiting = None
             wire.send(text)
         except ConnectionLostError as error:
             self._pending.pop(exchange.request_id, None)
             if exchange.sent_ns == 0:
-                exchange.sent_ns = time.monotonic_ns()
-            if arrival is not None and not sent:
-                arrival.recorder.sent(arrival.second, arrival.dispatched_ns - arrival.intended_ns)
+                if arrival is not None and not self._given_up(arrival):
+                    self._unsent(arrival)
+                exchange.recorder = None
             if not exchange.error:
                 self._end(exchange, None, f"connection lost: {error}")
+        finally:
+            self._waiting = None
+
+    def _given_up(self, arrival: Arrival | None) -> bool:
+        """Whether the drain gave up an arrival while it waited for its connection."""
+        return self._waiting is not arrival
+
+    def _unsent(self, arrival: Arrival) -> None:
+        """An arrival that found no connection: its time counts all the same."""
+        age_ns = time.monotonic_ns() - arrival.intended_ns
+        limit_ns = max(age_ns, round(self.time_limit_s * NS_PER_S))
+        arrival.recorder.failed_to_send(arrival.second, limit_ns)
 
     def _record_sent(self, exchange: Exchange, arrival: Arrival, wire: Wire) -> None:
         """Count it as sent, and as late only by what this process is to blame for."""
@@ -315,7 +333,16 @@ class StreamUser(User):
             self._end(exchange, None, f"connection lost: {reason}")
 
     def give_up(self) -> None:
-        """After the drain: what still has no answer is lost, at its time limit or its age."""
+        """After the drain: whatever has no end yet gets one, at its time limit or its age.
+
+        What was sent is lost. What waited for a connection, or behind one that did, was not sent.
+        """
+        waiting = [] if self._waiting is None else [self._waiting]
+        self._waiting = None
+        while self._plan.qsize():
+            waiting.append(self._plan.get_nowait())
+        for arrival in waiting:
+            self._unsent(arrival)
         pending, self._pending = self._pending, {}
         for exchange in pending.values():
             words = f"request {exchange.request_id} ({exchange.action}): no answer came"
@@ -323,8 +350,8 @@ class StreamUser(User):
 
     @property
     def in_flight(self) -> int:
-        """Arrivals not taken up yet, and requests that have no end yet."""
-        return len(self._pending) + int(self._plan.qsize())
+        """Arrivals not sent yet, and requests that have no end yet."""
+        return len(self._pending) + int(self._plan.qsize()) + (self._waiting is not None)
 
     def _end(
         self,
@@ -349,9 +376,12 @@ class StreamUser(User):
                     f"got {_short(reply.value)}"
                 )
         if exchange.recorder is not None:
+            why = error
+            if reply is None:
+                why = "no answer in time" if lost else "connection lost"
             if lost:
                 exchange.recorder.lost(words)
-            self._record_end(exchange, exchange.recorder, reply, received_ns)
+            self._record_end(exchange, exchange.recorder, reply, received_ns, why)
         exchange.end(reply, error)
         self._free_ns = max(self._free_ns, received_ns)
         self.environment.events.request.fire(
@@ -364,14 +394,19 @@ class StreamUser(User):
         )
 
     def _record_end(
-        self, exchange: Exchange, recorder: Recorder, reply: Reading | None, received_ns: int
+        self,
+        exchange: Exchange,
+        recorder: Recorder,
+        reply: Reading | None,
+        received_ns: int,
+        why: str,
     ) -> None:
         age_ns = received_ns - exchange.intended_ns
         limit_ns = max(age_ns, round(self.time_limit_s * NS_PER_S))
         if reply is None or (reply.kind is Kind.FAILURE and reply.code not in DEFINITE):
-            recorder.indeterminate(exchange.second, limit_ns)
+            recorder.indeterminate(exchange.second, limit_ns, why)
         elif reply.kind is Kind.FAILURE:
-            recorder.refused(exchange.second, limit_ns)
+            recorder.refused(exchange.second, limit_ns, why)
         else:
             recorder.answered(
                 exchange.second,

@@ -53,10 +53,12 @@ def _scenario_lines(scenario: ScenarioResult) -> Iterator[str]:
     for target in scenario.targets:
         yield _target_line(target)
     counts = scenario.counts
+    unsent = counts.get("failed_to_send", 0)
+    not_sent = f" + not sent {unsent}" if unsent else ""
     yield (
-        f"  sent {counts['sent']} = answered {counts['answered']} + refused {counts['refused']} "
-        f"+ indeterminate {counts['indeterminate']}; lost {counts['lost']}, "
-        f"repeated {counts['repeated']}, wrong {counts['wrong']}"
+        f"  sent {counts['sent']}{not_sent} = answered {counts['answered']} "
+        f"+ refused {counts['refused']} + indeterminate {counts['indeterminate']}; "
+        f"lost {counts['lost']}, repeated {counts['repeated']}, wrong {counts['wrong']}"
     )
     curves = {curve.name: curve for curve in (*scenario.curves, *scenario.beside)}
     for name, meaning in (

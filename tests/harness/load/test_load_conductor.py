@@ -74,6 +74,7 @@ def leg(scale_ms=1.0, seconds=6, lag_ms=0.1, lost=0, rate=200):
             recorder.sent(second, round(lag_ms * MS))
             recorder.answered(second, corrected_ns=ns, uncorrected_ns=ns, service_ns=ns)
     for _ in range(lost):
+        recorder.indeterminate(0, MS, "no answer in time")
         recorder.lost("request 1-1: no answer came")
     return Leg(recorder, Strain(seconds * S, S // 10, 0, Histogram()), Recorder(1))
 
@@ -91,6 +92,7 @@ class Led(Conductor):
         self.said = []
         self.phases = []
         self.legs = list(legs)
+        self.floor = leg(seconds=1)
         super().__init__(
             [(object, PLAN)], lambda _: users, target, echo, "smoke", self.said.append,
             self.said.append,
@@ -98,7 +100,7 @@ class Led(Conductor):
 
     def _leg(self, users, plan, phase, warm_up_s, measure_s, number, hiccups):
         self.phases.append(phase)
-        return leg(seconds=1) if phase == "calibrate" else self.legs.pop(0)
+        return self.floor if phase == "calibrate" else self.legs.pop(0)
 
 
 def led(*legs, users=None, checked=False):
@@ -160,6 +162,38 @@ def test_lost_messages_decide_without_measuring_again():
     assert conductor.result.exit_code is ExitCode.BROKEN
 
 
+@pytest.mark.parametrize(
+    ("kind", "code", "words"),
+    [
+        ("refused", "RATE_LIMITED", "were refused: RATE_LIMITED (2)"),
+        ("indeterminate", "INTERNAL_ERROR", "have no known outcome: INTERNAL_ERROR (2)"),
+    ],
+)
+def test_requests_that_did_not_succeed_fail_the_run(kind, code, words):
+    """However few and however fast the others: they are named, and not measured away."""
+    measured = leg()
+    for _ in range(2):
+        getattr(measured.recorder, kind)(0, MS, code)
+    conductor = led(measured)
+    assert conductor.phases == ["calibrate", "measure"]
+    assert verdict(conductor) is LoadVerdict.PASS
+    assert conductor.result.scenarios[0].violations == (f"2 of 1,200 requests {words}",)
+    assert conductor.result.exit_code is ExitCode.BROKEN
+
+
+@pytest.mark.parametrize("harm", [{"lost": 1}, {"wrong": 1}])
+def test_what_our_own_echo_server_does_is_not_the_targets_fault(harm):
+    """A calibration that went wrong says nothing about the target: no verdict."""
+    conductor = Led([User(), User()], GOOD)
+    conductor.floor = leg(seconds=1, lost=harm.get("lost", 0))
+    for _ in range(harm.get("wrong", 0)):
+        conductor.floor.recorder.wrong("request 1-1: expected 1, got 2")
+    conductor.run()
+    assert isinstance(conductor.failure, HarnessError)
+    assert "echo server" in conductor.failure.message
+    assert conductor.result.scenarios == ()
+
+
 def test_an_interruption_before_anything_was_measured_gives_nothing():
     """No leg, no scenario, no verdict."""
     conductor = led(None)
@@ -182,6 +216,21 @@ def test_a_target_that_cannot_be_reached_ends_the_run():
     conductor = led(GOOD, users=[User(error), User()])
     assert conductor.failure is error
     assert conductor.result.scenarios == ()
+
+
+def test_a_target_that_answered_and_is_gone_has_failed():
+    """Between two scenarios it went away: its verdict and a report, no usage error."""
+    error = TargetUnreachableError("no connection")
+    conductor = Led([User(error), User()], GOOD)
+    conductor._answered = True
+    conductor._calibrate = lambda *_: None
+    conductor.run()
+    assert conductor.failure is None
+    assert verdict(conductor) is LoadVerdict.FAIL
+    assert conductor.result.exit_code is ExitCode.BROKEN
+    assert conductor.result.scenarios[0].violations == (
+        "the target stopped answering: no connection",
+    )
 
 
 def test_users_that_locust_does_not_spawn_are_not_waited_for_for_ever(monkeypatch):
@@ -229,6 +278,15 @@ def test_a_target_that_answers_nothing_is_not_loaded_for_minutes(monkeypatch):
     with pytest.raises(TargetUnreachableError, match=r"the target answered none of \d+ requests"):
         Conductor._leg(conductor, [User()], PLAN, "measure", 1, 60, 0, hiccups)
     hiccups.close()
+
+
+def test_silence_after_an_answer_is_measured(monkeypatch):
+    """A target that answered in an earlier leg and now does not is judged, not refused."""
+    monkeypatch.setattr(conductor_module, "SILENCE_S_MIN", 0.05)
+    conductor = Led([User()])
+    assert not conductor._answering([Recorder(1)], 0, PLAN)
+    assert conductor._answering([GOOD.recorder], 0, PLAN)
+    assert conductor._answering([Recorder(1)], 60 * S, PLAN)
 
 
 def test_the_drain_waits_for_the_time_limit_at_most():

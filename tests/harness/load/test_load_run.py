@@ -138,6 +138,7 @@ def assert_not_blamed(ended):
     assert ended.code == ended.results.exit_code == (0 if verdict is LoadVerdict.PASS else 3)
 
 
+DYING = SCENARIO.replace("p(50) < 10000", "p(50) < 100")
 FAULTS = ("lose", "wrong", "refuse", "fail", "repeat", "garble")
 RUNS = {
     "stall": ("--rate", "200", "--target", server("--stall-every-s", 3, "--stall-s", 0.5)),
@@ -148,6 +149,7 @@ RUNS = {
     "no target": ("--target", "nowhere"),
     "too fast for remote": ("--target", "ws://203.0.113.1/dev", "--environment", "dev"),
     "dropped": ("--target", server("--every", 25, "--faults", "drop"), "-t", "3s"),
+    "dies": ("--target", server("--die-after", 200), "-t", "6s"),
     "closed loop": ("--target", server(), "--token", "any", "-u", "2", "-t", "2s"),
     "closed loop refused": (
         *("--target", server("--every", 2, "--faults", "refuse", "drop")),
@@ -157,6 +159,9 @@ RUNS = {
 }
 
 
+TEXTS = {"closed": CLOSED_LOOP, "dies": DYING}
+
+
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     """All of them begun at once, since each mostly waits; whatever still runs is ended."""
@@ -164,7 +169,7 @@ def runs(tmp_path_factory):
         name: start(
             tmp_path_factory.mktemp("run"),
             *options,
-            text=CLOSED_LOOP if name.startswith("closed loop") else SCENARIO,
+            text=TEXTS.get(name.partition(" ")[0], SCENARIO),
         )
         for name, options in RUNS.items()
     }
@@ -200,7 +205,7 @@ def test_a_stall_shows_in_the_corrected_latency_only(runs):
 
 
 def test_every_kind_of_wrong_answer_is_counted_and_fails_the_run(runs):
-    """Lost, repeated, wrong and garbled answers are violations, refusals are not."""
+    """Lost, repeated, wrong and garbled answers are violations, and so are errors by code."""
     ended = runs["faults"].ended()
     counts = ended.scenario.counts
     assert ended.code == 1, ended.output
@@ -209,6 +214,8 @@ def test_every_kind_of_wrong_answer_is_counted_and_fails_the_run(runs):
     assert min(counts[name] for name in ("lost", "repeated", "wrong", "refused")) > 0
     # A repeat and a garbled message stand in for an answer, which is then lost.
     assert counts["lost"] > counts["repeated"]
+    assert any("were refused: RATE_LIMITED" in words for words in ended.scenario.violations)
+    assert any("TIMEOUT" in words for words in ended.scenario.violations)
     assert any("expected" in words for words in ended.scenario.violations)
     assert any("no answer came" in words for words in ended.scenario.violations)
 
@@ -277,8 +284,24 @@ def test_connections_that_the_target_drops_are_opened_again(runs):
     assert counts["reconnects"] > 0
     assert counts["indeterminate"] > 0
     assert (counts["lost"], counts["wrong"], counts["repeated"]) == (0, 0, 0)
-    assert counts["sent"] == counts["answered"] + counts["indeterminate"]
-    assert ended.scenario.violations == ()
+    assert counts["sent"] + counts["failed_to_send"] == counts["intended"]
+    assert counts["intended"] == counts["answered"] + counts["indeterminate"]
+    assert ended.code == 1
+    (words,) = ended.scenario.violations
+    assert "have no known outcome: " in words
+    assert "connection lost (" in words
+
+
+def test_a_target_that_dies_under_load_fails(runs):
+    """It drops everybody and shakes no more hands: exit 1, and every arrival has its place."""
+    ended = runs["dies"].ended()
+    counts = ended.scenario.counts
+    assert ended.code == 1, ended.output
+    assert ended.scenario.targets[0].verdict is LoadVerdict.FAIL
+    assert counts["failed_to_send"] > 200
+    assert counts["sent"] + counts["failed_to_send"] == counts["intended"]
+    assert counts["answered"] + counts["indeterminate"] == counts["intended"]
+    assert sum(second["count"] for second in ended.scenario.seconds) == counts["intended"]
 
 
 def test_a_target_that_is_not_there_is_one_clear_line(runs):

@@ -38,6 +38,14 @@ def test_a_generator_that_keeps_up_is_valid():
     assert doubts_of(figures) == Doubts()
 
 
+def test_what_found_no_connection_is_not_the_generators_fault():
+    """The target had no connection to send it on."""
+    recorder = recorded(sent=50)
+    for _ in range(50):
+        recorder.failed_to_send(0, S)
+    assert doubts_of(check(recorder, strain(), 10)) == Doubts()
+
+
 @pytest.mark.parametrize(
     ("recorder", "strained", "name"),
     [

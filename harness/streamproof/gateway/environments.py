@@ -72,6 +72,7 @@ class Environment:
         self._function = function
         self._process: asyncio.subprocess.Process | None = None
         self._poll: RuntimeProtocol | None = None
+        self._taker: RuntimeProtocol | None = None  # whose poll got the current event
         self._current: Invocation | None = None
         self._timer: Timer | None = None
         self._init_error: FunctionError | None = None
@@ -131,6 +132,7 @@ class Environment:
         self._current = invocation
         self._timer = self._pool.clock.call_later(self._function.timeout_s, self._time_out)
         poll, self._poll = self._poll, None
+        self._taker = poll
         poll.send_next(invocation.payload, self._pool.headers(invocation))
 
     def kill(self) -> None:
@@ -139,8 +141,21 @@ class Environment:
         if self._process is not None:
             kill(self._process)
 
+    def may_poll(self, poll: RuntimeProtocol) -> bool:
+        """Tell whether `poll` can be the process's own: it polls once, and ends what it took."""
+        return self._poll is None and (self._current is None or poll is self._taker)
+
+    def poll_lost(self, poll: RuntimeProtocol) -> None:
+        """Nobody waits behind `poll` any more; the process has to ask again."""
+        if self._poll is not poll:
+            return
+        self._poll = None
+        if self.state is State.IDLE:
+            self.state = State.ANSWERED
+            self._pool.is_not_idle(self)
+
     def next_asked(self, poll: RuntimeProtocol) -> None:
-        """The process is free; `poll` takes its next event, whenever there is one."""
+        """The process is free; `poll`, which may poll, takes its next event once there is one."""
         if self.state is State.GONE:
             return
         self._poll = poll
@@ -276,11 +291,15 @@ class EnvironmentPool:
         else:
             self._idle.append(environment)
 
+    def is_not_idle(self, environment: Environment) -> None:
+        """An idle environment no longer asks for work."""
+        self._idle.remove(environment)
+
     def is_gone(self, environment: Environment, start_error: FunctionError | None) -> None:
         """An environment ended; `start_error` says why when it never became ready."""
         self._environments.discard(environment)
         if environment in self._idle:
-            self._idle.remove(environment)
+            self.is_not_idle(environment)
         if self._closed:
             return
         if start_error is None:

@@ -17,7 +17,14 @@ if TYPE_CHECKING:
 
 BODY_BYTES_MAX = 6 << 20  # Lambda's bound on a synchronous payload, either way
 _ROOT = "/2018-06-01/runtime/"
-_ACCEPTED = http11.response(202, b'{"status":"OK"}', [("Content-Type", "application/json")])
+_JSON = [("Content-Type", "application/json")]
+_ACCEPTED = http11.response(202, b'{"status":"OK"}', _JSON)
+_UNKNOWN = http11.response(
+    400, b'{"errorMessage":"Invalid request ID","errorType":"InvalidRequestID"}', _JSON
+)
+_NOT_NOW = http11.response(
+    403, b'{"errorMessage":"Not this one, not now","errorType":"InvalidStateTransition"}', _JSON
+)
 
 
 class RuntimeProtocol(asyncio.Protocol):
@@ -29,10 +36,21 @@ class RuntimeProtocol(asyncio.Protocol):
         self._reader = http11.RequestReader(BODY_BYTES_MAX, BODY_BYTES_MAX, hashes=False)
         self._polling = False
         self._transport: asyncio.Transport | None = None
+        self._host = ""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Wait for requests."""
         self._transport = cast(asyncio.Transport, transport)
+        host, port = transport.get_extra_info("sockname")[:2]
+        self._host = f"{host}:{port}"
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002, asyncio's signature
+        """Take the poll back: nobody would get its event."""
+        self._withdraw()
+
+    def eof_received(self) -> None:
+        """Take the poll back at once; the transport closes by itself, but a little later."""
+        self._withdraw()
 
     def data_received(self, data: bytes) -> None:
         """Read requests; while a poll waits, nothing else is read."""
@@ -43,8 +61,13 @@ class RuntimeProtocol(asyncio.Protocol):
     def send_next(self, payload: bytes, headers: list[tuple[str, str]]) -> None:
         """End the poll."""
         self._polling = False
-        self._write(http11.response(200, payload, [("Content-Type", "application/json"), *headers]))
+        self._write(http11.response(200, payload, [*_JSON, *headers]))
         self._serve()
+
+    def _withdraw(self) -> None:
+        if self._polling:
+            self._polling = False
+            self._runtime.poll_lost(self)
 
     def _serve(self) -> None:
         while not self._polling:
@@ -64,9 +87,15 @@ class RuntimeProtocol(asyncio.Protocol):
     def _handle(self, request: http11.Request) -> None:
         path = request.path.removeprefix(_ROOT) if request.path.startswith(_ROOT) else ""
         parts = path.split("/")
-        if request.method == "GET" and path == "invocation/next":
-            self._polling = True
-            self._runtime.next_asked(self)
+        if request.header.get("host") != self._host:
+            # A page in a browser reaches this port under a name of its own.
+            self._write(http11.response(403))
+        elif request.method == "GET" and path == "invocation/next":
+            self._polling = self._runtime.may_poll(self)
+            if self._polling:
+                self._runtime.next_asked(self)
+            else:
+                self._write(_NOT_NOW)
         elif request.method == "POST" and path == "init/error":
             self._runtime.init_failed(_error(request.body))
             self._write(_ACCEPTED)
@@ -88,10 +117,7 @@ class RuntimeProtocol(asyncio.Protocol):
                 known = self._runtime.answered(request_id, answer)
         else:
             return http11.response(404)
-        if known:
-            return _ACCEPTED
-        error_body = b'{"errorMessage":"Invalid request ID","errorType":"InvalidRequestID"}'
-        return http11.response(400, error_body, [("Content-Type", "application/json")])
+        return _ACCEPTED if known else _UNKNOWN
 
     def _write(self, data: bytes) -> None:
         if self._transport is not None and not self._transport.is_closing():

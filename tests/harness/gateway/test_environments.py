@@ -14,7 +14,7 @@ import pytest
 from streamproof.gateway import Function, FunctionError, ManualClock, ThrottledError
 from streamproof.gateway.errors import IntegrationTimeoutError
 from streamproof.gateway.processes import how_it_ended, read_lines
-from support.gateway_host import Notes, running, turns, until
+from support.gateway_host import Notes, read_response, running, turns, until
 
 HANDLER = """
     import json, os, signal, sys, time
@@ -273,6 +273,98 @@ async def test_a_process_that_speaks_no_http_is_told(tmp_path):
     )
     async with running(function) as stage:
         assert (await stage.gateway.invoke("hosted", {})).startswith("HTTP/1.1 400")
+
+
+class Caller:
+    """One connection to a Runtime API listener."""
+
+    def __init__(self, reader, writer, host):
+        self.reader, self.writer, self.host = reader, writer, host
+
+    def send(self, method="GET", path="invocation/next", body=b"", host=None):
+        """Send one request without waiting for its answer."""
+        line = f"{method} /2018-06-01/runtime/{path} HTTP/1.1\r\nHost: {host or self.host}\r\n"
+        self.writer.write(f"{line}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+
+    async def answer(self):
+        """The status, headers and body of the next answer."""
+        return await read_response(self.reader)
+
+    async def close(self):
+        """Hang up, and let the gateway see it."""
+        self.writer.close()
+        await self.writer.wait_closed()
+        await turns()
+
+
+@pytest.fixture
+async def silent(tmp_path):
+    """Make a function whose process says nothing, so that the test can call in its place."""
+    file, callers = tmp_path / "address", []
+    say = f'echo $AWS_LAMBDA_RUNTIME_API > "{file}.new"; mv "{file}.new" "{file}"'
+    function = Function("hosted", command=("/bin/sh", "-c", f"{say}; exec sleep 600"), warm=1)
+
+    async def call():
+        await until(file.exists)
+        host = file.read_text().strip()
+        streams = await asyncio.open_connection("127.0.0.1", int(host.partition(":")[2]))
+        callers.append(Caller(*streams, host))
+        return callers[-1]
+
+    yield function, call
+    for caller in callers:
+        await caller.close()
+
+
+async def test_a_poll_that_hung_up_gets_no_event(silent):
+    """Its environment is idle no more, until the process polls again."""
+    function, call = silent
+    async with running(function) as stage:
+        first, second = await call(), await call()
+        first.send()
+        await turns()
+        await first.close()
+        invoking = asyncio.ensure_future(stage.gateway.invoke("hosted", {"for": "second"}))
+        await turns()
+        second.send()
+        status, headers, body = await second.answer()
+        assert (status, body) == (200, b'{"for":"second"}')
+        own = f"invocation/{headers['lambda-runtime-aws-request-id']}/response"
+        second.send("POST", own, b"1")
+        assert await invoking == 1
+
+
+async def test_a_stray_poll_is_refused_while_the_process_waits_or_runs(silent):
+    """The event stays the process's own, and so does the invocation under way."""
+    function, call = silent
+    async with running(function) as stage:
+        own, stray = await call(), await call()
+        for number in range(2):
+            own.send()
+            await turns()
+            stray.send()
+            status, _, body = await stray.answer()
+            assert status == 403
+            assert b"InvalidStateTransition" in body
+            invoking = asyncio.ensure_future(stage.gateway.invoke("hosted", number))
+            _, headers, body = await own.answer()
+            assert body == str(number).encode()
+            stray.send()
+            assert (await stray.answer())[0] == 403
+            answer = f"invocation/{headers['lambda-runtime-aws-request-id']}/response"
+            own.send("POST", answer, body)
+            assert (await own.answer())[0] == 202
+            assert await invoking == number
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "rebound.example:80"])
+async def test_a_runtime_api_under_another_name_is_refused(silent, host):
+    """A page in a browser, whose name leads to loopback, gets no event."""
+    function, call = silent
+    async with running(function):
+        stray = await call()
+        stray.send(host=host)
+        assert (await stray.answer())[0] == 403
 
 
 async def test_an_invocation_that_nobody_waits_for_is_not_handed_over(hosted, tmp_path):

@@ -70,7 +70,8 @@ async def test_the_history_of_the_run_fails_the_session(tmp_path) -> None:
     async with FakeStreamer("a gap") as fake:
         code, out = await run_pytest(*words, fake.target(tmp_path))
     assert code == 1, out
-    assert "1 passed, 1 error" in out
+    assert "1 passed" in out
+    assert "1 error" in out
     assert "MSG-4 on PROG-4#c1" in out
 
 

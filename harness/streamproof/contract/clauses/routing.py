@@ -9,29 +9,10 @@ from streamproof.contract.failures import expect
 from streamproof.contract.registry import Group, clause
 from streamproof.contract.session import Session, shown
 from streamproof.dialect import Kind
+from streamproof.dialect.codes import CODES, RETRYABLE
 from streamproof.targets import Capability
 
 STREAMER = (Capability.TOKEN, Capability.MINT, Capability.PROBE)
-CODES = frozenset(
-    {
-        "VALIDATION_ERROR",
-        "INVALID_ACTION",
-        "NOT_FOUND",
-        "ALREADY_ENDED",
-        "UNAUTHORIZED",
-        "FORBIDDEN",
-        "RATE_LIMITED",
-        "DUPLICATE_REQUEST",
-        "INTERNAL_ERROR",
-        "TIMEOUT",
-        "SERVICE_UNAVAILABLE",
-        "STORAGE_ERROR",
-        "PROCESSING_FAILED",
-        "CANCELLED",
-        "RESULT_TOO_LARGE",
-    }
-)
-RETRYABLE = frozenset({"RATE_LIMITED", "SERVICE_UNAVAILABLE", "TIMEOUT", "STORAGE_ERROR"})
 _LEAKS = re.compile(
     r"Traceback|File \"|line \d+, in|\.py\b|\.go:\d|/home/|/usr/|/tmp/|/var/|/etc/|"
     r"site-packages|node_modules|Exception\b|Error:|eyJ[A-Za-z0-9_-]{8,}\.|"

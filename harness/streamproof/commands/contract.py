@@ -59,18 +59,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--seed", type=int, metavar="N", help="of what is drawn (default 1)")
     group.add_argument("--list", action="store_true", help="print the clauses and run none")
+    group.add_argument(
+        "--markdown", action="store_true", help="print the contract as a page, run none"
+    )
     group.add_argument("--explain", metavar="CLAUSE", help="print all about a clause, run none")
     group.add_argument("--out", type=Path, metavar="DIR", help="default: reports/RUN")
     group.add_argument("--json", action="store_true", help="print results.json instead of words")
 
 
 def run(args: argparse.Namespace) -> ExitCode:
-    """List, explain, or run the clauses and write the run's folder."""
+    """List, explain, print or run the clauses; a run writes its folder."""
     from streamproof.contract.registry import select  # noqa: PLC0415 - keeps --help fast
 
     if args.explain is not None:
         for clause in select([args.explain]):
             say(explanation(clause))
+        return ExitCode.HOLDS
+    if args.markdown:
+        from streamproof.contract.document import markdown  # noqa: PLC0415 - keeps --help fast
+
+        say(markdown().rstrip("\n"))
         return ExitCode.HOLDS
     chosen = select(args.clauses, args.group)
     if args.list:
@@ -169,7 +177,7 @@ def _tell(args: argparse.Namespace, results: Results, folder: Path) -> None:
 
 def _lines(contract: ContractResult) -> list[str]:
     """One line per clause under its section's title; what failed says what it saw."""
-    from streamproof.contract.registry import SECTIONS  # noqa: PLC0415 - keeps --help fast
+    from streamproof.contract.rules import SECTIONS  # noqa: PLC0415 - keeps --help fast
 
     lines: list[str] = []
     section = 0

@@ -1,4 +1,4 @@
-"""The built-in dialect: Streamer's own messages (CONTRACT, sections 2 to 4)."""
+"""The built-in dialect: Streamer's own messages (docs/contract.md, sections 2 to 4)."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ import re
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
-from streamproof.contract.registry import SECTIONS
+from streamproof.contract.rules import SECTIONS
 from streamproof.report import words
 from streamproof.results import LoadVerdict, Verdict
 

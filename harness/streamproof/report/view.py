@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from streamproof.contract.registry import SECTIONS
+from streamproof.contract.rules import SECTIONS
 from streamproof.errors import ExitCode
 from streamproof.report import words
 from streamproof.results import LoadVerdict, Verdict

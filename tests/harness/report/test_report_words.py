@@ -153,7 +153,7 @@ def test_a_threshold_names_its_quantile(text, share, figure):
 
 
 def test_the_closing_names_version_groups_and_what_was_not_shown():
-    """The closing sentence holds everything that CONTRACT section 8 asks of it."""
+    """The closing sentence holds version, groups, figures and what was not shown."""
     text = words.closing(sample_results())
     for part in (
         "keeps version 1 of the contract",

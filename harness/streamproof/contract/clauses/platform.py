@@ -41,7 +41,8 @@ async def _own_id(session: Session) -> str:
     group=Group.PLATFORM,
     needs=PROBED,
     sentence="A connection id is 11 bytes in URL-safe base64 with padding: 16 characters.",
-    why="Code that stores or checks ids is written for this shape.",
+    why="Keys, log filters and checks of ids are written for this shape, and fail on the day that "
+    "they meet the real one.",
     origin="recorded 2025",
 )
 async def ids_have_the_shape(ctx: Context) -> None:

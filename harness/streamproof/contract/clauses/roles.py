@@ -49,7 +49,8 @@ async def short_requests_get_their_own(ctx: Context) -> None:
     group=Group.REQUESTS,
     sentence="Long requests side by side: acknowledgment, progress, one outcome with their own "
     "value, nothing afterwards; none is lost.",
-    why="This is what a client is written against.",
+    why="Clients are written against this order: an outcome that comes first or never leaves one "
+    "waiting for a request that has ended.",
     origin="Streamer",
     messages=25,
 )

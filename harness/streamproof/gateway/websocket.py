@@ -20,6 +20,7 @@ from websockets.server import ServerProtocol
 from streamproof.gateway.clock import Clock, Timer
 from streamproof.gateway.description import Limits
 from streamproof.gateway.events import Session
+from streamproof.gateway.frame_cuts import FrameCutter
 
 CLOSE_TIMEOUT_S = 5.0
 IN_FLIGHT_MAX = 1024  # messages of one connection that may be under way before its reading stops
@@ -69,6 +70,7 @@ class Connection:
         self._on_ending = on_ending
         self._on_ended = on_ended
         self._binary = binary
+        self._cutter = FrameCutter()
         self._parts = bytearray()
         self._text_parts = True
         self._paused = False
@@ -125,9 +127,10 @@ class Connection:
     def receive(self, data: bytes) -> None:
         """Take what arrived on the socket."""
         protocol = self._protocol
-        protocol.receive_data(data)
-        for frame in protocol.events_received():
-            self._take(cast(Frame, frame))
+        for piece in self._cutter.cut(data):
+            protocol.receive_data(piece)
+            for frame in protocol.events_received():
+                self._take(cast(Frame, frame))
         self._after_receiving()
 
     def receive_eof(self) -> None:

@@ -98,6 +98,37 @@ async def test_what_comes_after_a_refused_message_is_not_listened_to():
         assert stage.messages.events.empty()
 
 
+@pytest.mark.parametrize(
+    ("last", "code"),
+    [
+        (frame(Opcode.CLOSE, b"\x03\xe8"), 1000),
+        (frame(Opcode.CONT, b"x"), 1002),
+        (frame(Opcode.TEXT, b"\xc3"), 1007),
+        (frame(Opcode.BINARY, b"x") + frame(Opcode.CLOSE, b"\x03\xe8"), 1003),
+    ],
+)
+async def test_what_comes_before_an_end_in_one_piece_is_delivered(last, code):
+    """Messages reach their function in order; what ends the connection ends it after them."""
+    async with running() as stage:
+        async with stage.connect() as client:
+            first = frame(Opcode.TEXT, b"one")
+            second = frame(Opcode.TEXT, b"t", fin=False) + frame(Opcode.CONT, b"wo")
+            client.transport.write(first + second + last + frame(Opcode.TEXT, b"late"))
+            await closed(client)
+        assert (await ended(stage))[0] == code
+        assert [(await stage.messages.next())["body"] for _ in range(2)] == ["one", "two"]
+        await turns()
+        assert stage.messages.events.empty()
+
+
+async def test_raw_echo_answers_before_it_closes():
+    """A message and a close in one piece come back in this order."""
+    async with running(raw_echo=True) as stage, stage.connect() as client:
+        client.transport.write(frame(Opcode.TEXT, b"x") + frame(Opcode.CLOSE, b"\x03\xe8"))
+        assert await client.recv() == "x"
+        assert (await closed(client))[0] == 1000
+
+
 async def test_a_ping_is_answered():
     """Control frames are API Gateway's own affair."""
     async with running() as stage, stage.connect() as client:

@@ -96,6 +96,7 @@ class FakeStreamer:
         self.peers: list[Peer] = []
         self.counts: Counter[tuple[str, str]] = Counter()
         self.ends = 0
+        self.turns = 0
         self.tasks: set[asyncio.Task[None]] = set()
         self.server: Server | None = None
 
@@ -265,7 +266,7 @@ class FakeStreamer:
             return []
         if kind == "response" and self.wrong == "answers twice":
             return [text, dump({**message, "timestamp": message["timestamp"] + 1})]
-        if kind == "response" and self.wrong == "loses answers" and secrets.randbelow(8) == 0:
+        if kind == "response" and self.wrong == "loses answers" and self._eighth():
             return []
         return [text]
 
@@ -511,7 +512,7 @@ class FakeStreamer:
             metadata = message.get("metadata", {})
             user, tenant = metadata.get("user_id"), metadata.get("tenant_id")
             key = (tenant or peer.tenant, user or peer.user, request_id)
-        if self.wrong == "loses requests" and secrets.randbelow(8) == 0:
+        if self.wrong == "loses requests" and self._eighth():
             job = Job(peer, request_id, payload)
             await self._say(job, {"type": "acknowledgment", "status": "queued"})
             return
@@ -573,6 +574,11 @@ class FakeStreamer:
                 await self._attempts(peer, job)
         finally:
             peer.running -= 1
+
+    def _eighth(self) -> bool:
+        """Whether it is the turn to lose one: as often as chance would, and never by chance."""
+        self.turns += 1
+        return self.turns % 8 == 0
 
     def _lane(self, peer: Peer) -> asyncio.Lock:
         lock: asyncio.Lock = peer.__dict__.setdefault("lane", asyncio.Lock())

@@ -13,7 +13,7 @@ import importlib
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
-from streamproof.contract.rules import RULES, SECTIONS
+from streamproof.contract.rules import RULES, SECTIONS, WITHOUT_CLAUSE
 from streamproof.errors import UsageError
 from streamproof.results import Level
 from streamproof.targets.base import Capability
@@ -30,6 +30,7 @@ __all__ = [
     "select",
 ]
 CLAUSE_TIMEOUT_S = 40.0
+HINT_ALL = "`contract --list` names them all"
 
 _MODULES = (
     "handshake",
@@ -159,8 +160,10 @@ def select(
     wanted = {name.upper() if "/" not in name else _canonical(name) for name in names}
     known = {name for item in every for name in item.names}
     for name in sorted(wanted - known):
+        if name in WITHOUT_CLAUSE:
+            raise UsageError(f"{name} has no clause yet: {WITHOUT_CLAUSE[name]}", HINT_ALL)
         close = difflib.get_close_matches(name, sorted(known), n=3)
-        hint = f"did you mean {', '.join(close)}?" if close else "`contract --list` names them all"
+        hint = f"did you mean {', '.join(close)}?" if close else HINT_ALL
         raise UsageError(f"no clause is called {name!r}", hint)
     chosen = [item for item in chosen if wanted & item.names]
     if not chosen:

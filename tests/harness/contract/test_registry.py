@@ -72,6 +72,12 @@ def test_unknown_names_are_usage_errors(names, groups, text) -> None:
     assert text in raised.value.hint
 
 
+def test_a_rule_without_a_clause_is_no_typo() -> None:
+    """It is told apart from a name that does not exist, with what it says."""
+    with pytest.raises(UsageError, match=r"OBS-4 has no clause yet: One trace"):
+        select(["obs-4"])
+
+
 def test_a_second_clause_of_one_id_is_refused() -> None:
     """Two clauses cannot share an id, and an id needs a family of the contract."""
     all_clauses()

@@ -39,11 +39,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> ExitCode:
     """Run the scenarios, write the report, say the verdicts."""
     from streamproof import runs, targets  # noqa: PLC0415 - keeps --help fast
-    from streamproof.load import paths, program, words  # noqa: PLC0415 - keeps --help fast
+    from streamproof.load import caps, paths, program, words  # noqa: PLC0415 - keeps --help fast
     from streamproof.report import progress, render  # noqa: PLC0415 - keeps --help fast
 
     program.require_locust()
     settings = config.from_arguments(args, load__size=args.size, load__seed=args.seed)
+    caps.refuse_production(settings["safety.environment"])
     targets.resolve(settings["target"], config.target_options(settings, args.accept_load_on))
     files = paths.files(args.scenarios, paths.scenarios())
     folder = runs.folder_for(runs.run_id(datetime.datetime.now(datetime.UTC), "load"), args.out)

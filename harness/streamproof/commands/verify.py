@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime
 import shutil
 import time
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from streamproof import config
-from streamproof.errors import ExitCode, HarnessError, UsageError
+from streamproof.errors import ExitCode, HarnessError, StreamproofError, UsageError
 from streamproof.terminal import note, say
 
 if TYPE_CHECKING:
@@ -55,8 +56,9 @@ def run(args: argparse.Namespace) -> ExitCode:
     folder = runs.folder_for(run_id, args.out)
     begun_s = time.monotonic()
     try:
-        parts = _run_parts(args, settings, folder, begun_s + BUDGET_S)
-        results = _together(run_id, _again(args, settings), started, begun_s, parts)
+        parts, missing = _run_parts(args, settings, folder, begun_s + BUDGET_S)
+        again = _again(args, settings)
+        results = _together(run_id, again, started, begun_s, parts, missing)
         _write(results, folder)
     finally:
         _tidy(folder, own=args.out is None)
@@ -67,30 +69,59 @@ def run(args: argparse.Namespace) -> ExitCode:
 
 def _run_parts(
     args: argparse.Namespace, settings: config.Config, folder: Path, end_s: float
-) -> list[Ended]:
-    """Both parts, one after the other: the load must have the machine to itself."""
+) -> tuple[list[Ended], list[str]]:
+    """Both parts, one after the other: the load must have the machine to itself.
+
+    Also answers what is missing, in words: what one part found stands when the next is refused.
+    """
     from streamproof import parts  # noqa: PLC0415 - keeps --help fast
     from streamproof.report import progress  # noqa: PLC0415 - keeps --help fast
 
     common = [*config.given_words(args), "--seed", str(settings["load.seed"])]
     plan = {"contract": common, "load": [*common, "--size", settings["load.size"]]}
-    ended = []
+    ended: list[Ended] = []
+    missing: list[str] = []
     for name, words in plan.items():
+        if name == "load" and _production(settings, ended):
+            missing.append("load: on production only connections are judged")
+            continue
         place = folder / PARTS_FOLDER / name
         place.mkdir(parents=True, exist_ok=True)
         with progress.shown(name, announced=True) as show:
             left_s = max(end_s - time.monotonic(), 1.0)
             part = parts.run(name, words, place, _until_complaint(show), left_s)
-        if part.code == ExitCode.USAGE:
-            raise UsageError(*_told(part))
-        if part.code == ExitCode.INTERRUPTED and part.results is None:
-            raise HarnessError(
-                f"{name} did not end within the {BUDGET_S:.0f} s of a verify run",
-                f"run it alone: streamproof {name}",
-            )
+        error = _failure(part)
+        if error is not None:
+            if not any(before.results for before in ended):
+                raise error
+            code, said = int(error.exit_code), f"{error.message} ({error.hint})"
+            part = dataclasses.replace(part, code=code, tail=(said.removesuffix(" ()"),))
+        if part.results is None:
+            missing.append(f"{name}: {part.last_line}")
         parts.gather(place, folder)
         ended.append(part)
-    return ended
+    return ended, missing
+
+
+def _failure(part: Ended) -> StreamproofError | None:
+    """Why a part that left no results was refused or interrupted; None for any other end."""
+    if part.results is None and part.code == ExitCode.USAGE:
+        return UsageError(*_told(part))
+    if part.results is None and part.code == ExitCode.INTERRUPTED:
+        return HarnessError(
+            f"{part.name} did not end within the {BUDGET_S:.0f} s of a verify run",
+            f"run it alone: streamproof {part.name}",
+        )
+    return None
+
+
+def _production(settings: config.Config, ended: Sequence[Ended]) -> bool:
+    """Whether the words, or the target itself, say that people depend on it."""
+    from streamproof.targets.safety import PRODUCTION  # noqa: PLC0415 - keeps --help fast
+
+    found = [part.results.run.target for part in ended if part.results is not None]
+    said = [settings["safety.environment"], *(target.get("environment") for target in found)]
+    return PRODUCTION in said
 
 
 def _until_complaint(show: Callable[[str], None]) -> Callable[[str], None]:
@@ -122,6 +153,7 @@ def _together(
     started: datetime.datetime,
     begun_s: float,
     parts: Sequence[Ended],
+    missing: Sequence[str],
 ) -> Results:
     """One result from what the parts left."""
     from streamproof import runs  # noqa: PLC0415 - keeps --help fast
@@ -135,9 +167,12 @@ def _together(
         )
     target = found[0].run.target
     info = runs.run_info(run_id, words, started, time.monotonic() - begun_s, target)
+    contract = next((r.contract for r in found if r.contract is not None), None)
+    if contract is not None:
+        contract = dataclasses.replace(contract, not_shown=(*contract.not_shown, *missing))
     return Results(
         run=info,
-        contract=next((r.contract for r in found if r.contract is not None), None),
+        contract=contract,
         load=next((r.load for r in found if r.load is not None), None),
     )
 

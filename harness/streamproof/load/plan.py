@@ -45,6 +45,7 @@ class Plan:
     time_limit_s: float
     seed: int
     thresholds: tuple[Threshold, ...]
+    lowered: tuple[str, ...] = ()  # what a remote target gets less than the scenario says
 
     @property
     def tightest_limit_ms(self) -> float:
@@ -65,7 +66,7 @@ class Plan:
             "calibrate_s": self.calibrate_s,
             "time_limit_s": self.time_limit_s,
             "seed": self.seed,
-        }
+        } | ({"lowered": ", ".join(self.lowered)} if self.lowered else {})
 
     def sentence(self) -> str:
         """For people."""
@@ -73,7 +74,7 @@ class Plan:
             f"{self.scenario}: {self.connections} connections, "
             f"{self.arrivals.rate_per_s:g} per second ({type(self.arrivals).__name__}, seed "
             f"{self.seed}), warm-up {self.warm_up_s} s, measure {self.measure_s} s"
-        )
+        ) + (f"; lowered for a remote target: {', '.join(self.lowered)}" if self.lowered else "")
 
 
 def plan_of(

@@ -24,6 +24,7 @@ from locust.runners import LocalRunner
 from streamproof import config, runs
 from streamproof.dialect import StreamerDialect
 from streamproof.errors import ExitCode, StreamproofError, UsageError
+from streamproof.load import caps
 from streamproof.load.conductor import Conductor
 from streamproof.load.endpoint import EchoDialect, Endpoint
 from streamproof.load.plan import SIZES, Overrides, Plan, plan_of
@@ -100,6 +101,7 @@ class Run:
     environment: Any
     settings: config.Config
     plans: list[tuple[type[StreamUser], Plan]]
+    named: Overrides
     folder: Path
     run_id: str
     began: datetime.datetime
@@ -185,7 +187,7 @@ def _prepared(environment: Any, runner: Any, planned: list[type[StreamUser]]) ->
         settings["target"],
         dataclasses.replace(config.target_options(settings), serve_arguments=SERVE_ARGUMENTS),
     )
-    return Run(environment, settings, plans, folder, run_id, began, target)
+    return Run(environment, settings, plans, overrides, folder, run_id, began, target)
 
 
 def _thresholds(settings: config.Config) -> tuple[dict[str, str], dict[str, str]]:
@@ -220,7 +222,9 @@ def _settings(environment: Any) -> config.Config:
 
 def _enter(run: Run, classes: list[type[StreamUser]]) -> None:
     """Start what must be started and make the conductor."""
+    caps.refuse_production(run.settings["safety.environment"])
     run.target.__enter__()
+    caps.admit(run.target.clearance, [c.scenario() for c in classes if c.arrivals is None])
     target = Endpoint(run.target.name, run.target.url, StreamerDialect(), _tokens(run.target))
     for user_class in classes:
         user_class.endpoint = target
@@ -242,32 +246,27 @@ def _enter(run: Run, classes: list[type[StreamUser]]) -> None:
         run.settings["load.size"],
         _say_progress if _machine_readable() else lambda progress: note(progress_line(progress)),
         note,
-        LIMITS_HERE if run.target.loopback else LIMITS_THERE,
+        (*(LIMITS_HERE if run.target.loopback else LIMITS_THERE), *_lowered(run)),
     )
 
 
 def _within_caps(run: Run) -> None:
-    """Hold every plan against what a target that is not on this machine allows."""
-    caps = run.target.clearance.caps
-    messages = 0
-    for _, plan in run.plans:
-        rate = plan.arrivals.rate_per_s
-        length_s = plan.warm_up_s + plan.measure_s
-        messages += round(rate * length_s)
-        for value, most, words in (
-            (plan.connections, caps.connections, "connections (-u)"),
-            (rate, caps.messages_per_s, "messages per second (--rate)"),
-            (length_s, caps.duration_s, "seconds (-t)"),
-        ):
-            if most is not None and value > most:
-                raise UsageError(
-                    f"{plan.scenario} plans {value:g} {words}; a remote target allows {most:g}",
-                    "name a smaller number",
-                )
-    if caps.messages is not None and messages > caps.messages:
-        raise UsageError(f"{messages} messages planned; a remote target allows {caps.messages}")
-    connections = max(plan.connections for _, plan in run.plans)
-    note(announcement(run.target.clearance, connections=connections, messages=messages))
+    """Lower every plan to what a target that is not on this machine gets; say what is coming."""
+    clearance = run.target.clearance
+    plans = caps.lowered([plan for _, plan in run.plans], clearance.caps, run.named)
+    run.plans = [(each, plan) for (each, _), plan in zip(run.plans, plans, strict=True)]
+    connections = max(plan.connections for plan in plans)
+    messages = sum(caps.messages_most(plan) for plan in plans)
+    note(announcement(clearance, connections=connections, messages=messages))
+
+
+def _lowered(run: Run) -> list[str]:
+    """What was not measured because the target is somebody's running system."""
+    return [
+        f"the load that {plan.scenario} means: lowered to {', '.join(plan.lowered)}"
+        for _, plan in run.plans
+        if plan.lowered
+    ]
 
 
 def _tokens(target: Target) -> Any:

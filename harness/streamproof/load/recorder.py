@@ -41,7 +41,8 @@ class Counts:
     """Where the arrivals went: after the drain every one that was given out has one end.
 
     sent + failed_to_send = answered + refused + indeterminate. `failed_to_send` found no connection
-    to be sent on, which is the target's doing; `lost` are those of the indeterminate whose connection lived and still no answer came.
+    to be sent on, which is the target's doing. `lost` are those of the indeterminate whose
+    connection lived and still no answer came.
     `repeated` and `wrong` count messages that nobody should have got.
     """
 

@@ -61,6 +61,10 @@ def test_options_reach_the_run(started, tmp_path):
         (["load", "--target", "nowhere"], "no such target"),
         (["load", "--size", "huge"], "--size"),
         (["load", "--seed", "-1"], "load.seed"),
+        (
+            ["load", "--target", "wss://example.test/live", "--environment", "production"],
+            "load is not run on production",
+        ),
     ],
 )
 def test_wrong_words_start_nothing(started, capsys, words, said):

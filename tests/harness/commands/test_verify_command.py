@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -133,6 +134,40 @@ def test_a_part_that_cannot_start_is_told_in_its_own_words(fake, capsys, tmp_pat
     assert len(lines) == len(set(lines)), "what is wrong is said once"
     assert len(fake.calls) == 1
     assert not (tmp_path / "here" / ".parts").exists()
+
+
+@pytest.mark.parametrize(
+    ("code", "tail", "expected", "said"),
+    [
+        (2, ("streamproof: no connection to ws://h", "  is it running?"), 2, "no connection"),
+        (130, (), 3, "did not end within"),
+    ],
+)
+def test_a_refused_load_takes_nothing_from_the_contract(fake, capsys, code, tail, expected, said):
+    """What the contract found is written and told, and the load is named as not shown."""
+    fake.ends["load"] = (code, None, tail)
+    assert cli.main(["verify"]) == expected
+    out, err = capsys.readouterr()
+    assert "keeps version 1 of the contract" in out
+    assert f"load left no results: {'load ' if code == 130 else ''}{said}" in err
+    results = Results.read(Path("reports/latest/results.json"))
+    assert results.contract is not None
+    assert results.load is None
+    assert said in results.contract.not_shown[-1]
+
+
+@pytest.mark.parametrize("by", ["words", "target"])
+def test_production_is_not_loaded(fake, capsys, by):
+    """Its connections are judged, and the report says what was left out."""
+    words = ["--target", "wss://example.test/live"]
+    if by == "words":
+        words += ["--environment", "production", "--i-accept-load-on", "example.test"]
+    else:
+        run = dataclasses.replace(sample_run(), target={"environment": "production"})
+        fake.ends["contract"] = (0, Results(run, contract=sample_contract()), ())
+    assert cli.main(["verify", *words]) == 0
+    assert [name for name, _ in fake.calls] == ["contract"]
+    assert "on production only connections are judged" in capsys.readouterr().out
 
 
 def test_a_part_beyond_the_budget(fake, capsys):

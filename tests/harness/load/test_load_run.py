@@ -140,6 +140,7 @@ def assert_not_blamed(ended):
 
 DYING = SCENARIO.replace("p(50) < 10000", "p(50) < 100")
 FAULTS = ("lose", "wrong", "refuse", "fail", "repeat", "garble")
+REMOTE = ("--target", "ws://203.0.113.1/dev")  # refused before anything is sent there
 RUNS = {
     "stall": ("--rate", "200", "--target", server("--stall-every-s", 3, "--stall-s", 0.5)),
     "embedded": ("--size", "smoke"),
@@ -147,7 +148,9 @@ RUNS = {
     "absent": ("--host", "ws://127.0.0.1:1/dev"),
     "mute": ("--target", server("--mute"), "-t", "60s"),
     "no target": ("--target", "nowhere"),
-    "too fast for remote": ("--target", "ws://203.0.113.1/dev", "--environment", "dev"),
+    "too much for remote": (*REMOTE, "--environment", "dev", "--rate", "1000", "-t", "600s"),
+    "production": (*REMOTE, "--environment", "production"),
+    "closed loop remote": (*REMOTE, "--environment", "dev"),
     "dropped": ("--target", server("--every", 25, "--faults", "drop"), "-t", "3s"),
     "dies": ("--target", server("--die-after", 200), "-t", "6s"),
     "closed loop": ("--target", server(), "--token", "any", "-u", "2", "-t", "2s"),
@@ -324,7 +327,9 @@ def test_a_target_that_never_answers_is_told_within_seconds(runs):
     ("name", "said"),
     [
         ("no target", "no such target"),
-        ("too fast for remote", "a remote target allows 50"),
+        ("too much for remote", "a remote target allows 100,000"),
+        ("production", "load is not run on production"),
+        ("closed loop remote", "visitor has no schedule"),
     ],
 )
 def test_wrong_words_end_before_anything_starts(runs, name, said):

@@ -47,8 +47,12 @@ class Request:
     @property
     def keep_alive(self) -> bool:
         """Whether the connection stays open after the answer."""
-        connection = self.header.get("connection", "").lower()
-        return connection != "close" if self.version == "HTTP/1.1" else connection == "keep-alive"
+        options = {
+            option.strip() for option in self.header.get("connection", "").lower().split(",")
+        }
+        if self.version == "HTTP/1.1":
+            return "close" not in options
+        return "keep-alive" in options and "close" not in options
 
     @property
     def is_upgrade(self) -> bool:
@@ -93,6 +97,9 @@ class RequestReader:
     def next(self) -> Request | None:
         """Return the next whole request, None while it is incomplete; raises `HttpError`."""
         if self._request is None:
+            # RFC 9112, 2.2: a line break before the request line is to be ignored.
+            while self._buffer[:2] == b"\r\n":
+                del self._buffer[:2]
             end = self._buffer.find(b"\r\n\r\n")
             if end < 0 or end > HEAD_BYTES_MAX:
                 if len(self._buffer) > HEAD_BYTES_MAX:
@@ -135,8 +142,7 @@ class RequestReader:
 
 
 def _read_head(head: bytes) -> Request:
-    # RFC 9112, 2.2: a line break before the request line is to be ignored.
-    lines = head[:-4].decode("latin-1").lstrip("\r\n").split("\r\n")
+    lines = head[:-4].decode("latin-1").split("\r\n")
     try:
         method, target, version = lines[0].split(" ")
     except ValueError:

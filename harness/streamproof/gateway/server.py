@@ -189,7 +189,8 @@ class Gateway:
         protocol = new_protocol(request, sizes)
         asked = protocol.events_received()
         if not asked:  # not a request that RFC 6455 takes
-            wire.refuse(b"".join(protocol.data_to_send()))
+            told = b"".join(protocol.data_to_send())
+            wire.refuse(told or http11.response(400, keep_alive=False))
             return
         answer = protocol.accept(cast(UpgradeRequest, asked[0]))
         if answer.status_code != 101:

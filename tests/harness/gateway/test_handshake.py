@@ -167,6 +167,35 @@ async def test_a_request_line_that_the_protocol_refuses_ends_the_socket():
         await writer.wait_closed()
 
 
+async def raw_handshake(stage, data):
+    """The first line that answers `data`."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", stage.gateway.port)
+    writer.write(data)
+    async with asyncio.timeout(10):
+        line = await reader.readline()
+    writer.close()
+    await writer.wait_closed()
+    return line
+
+
+async def test_a_handshake_that_cannot_be_parsed_is_400():
+    """A header name that websockets' parser does not take, and ours does."""
+    async with running() as stage:
+        data = b"GET /dev HTTP/1.1\r\nUpgrade: websocket\r\nB@d: x\r\n\r\n"
+        assert (await raw_handshake(stage, data)).startswith(b"HTTP/1.1 400")
+        assert stage.connects.events.empty()
+
+
+async def test_line_breaks_before_a_handshake_are_ignored():
+    """As RFC 9112 asks of a server."""
+    async with running() as stage:
+        data = (
+            b"\r\n\r\nGET /dev HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AQIDBAUGBwgJCgsMDQ4PEA==\r\n\r\n"
+        )
+        assert (await raw_handshake(stage, data)).startswith(b"HTTP/1.1 101")
+
+
 async def test_new_connections_are_throttled_when_asked_for():
     """Above the rate the handshake is 429, until the bucket fills again (GW-9)."""
     clock = ManualClock()

@@ -26,6 +26,33 @@ def test_pipelined_requests_come_one_by_one():
     assert read.next() is None
 
 
+@pytest.mark.parametrize(
+    ("version", "connection", "stays"),
+    [
+        ("HTTP/1.1", "", True),
+        ("HTTP/1.1", "TE, Close", False),
+        ("HTTP/1.0", "", False),
+        ("HTTP/1.0", "TE, Keep-Alive", True),
+        ("HTTP/1.0", "keep-alive, close", False),
+    ],
+)
+def test_the_connection_stays_when_version_and_options_say_so(version, connection, stays):
+    """The header is a list, and letters' case says nothing."""
+    read = reader()
+    read.feed(f"GET / {version}\r\nConnection: {connection}\r\n\r\n".encode())
+    assert read.next().keep_alive is stays
+
+
+def test_line_breaks_before_a_request_are_not_its_head():
+    """Also two of them, which look like a head's end."""
+    read = reader()
+    read.feed(b"\r\n\r\n")
+    assert read.next() is None
+    read.feed(b"\r\nGET /a HTTP/1.1\r\n\r\n")
+    request = read.next()
+    assert (request.path, request.head) == ("/a", b"GET /a HTTP/1.1\r\n\r\n")
+
+
 def test_bytes_may_come_one_at_a_time():
     """No cut is a bad cut."""
     read, found = reader(), []

@@ -72,11 +72,15 @@ class ObjectDownloads:
 
 
 async def _pieces(head: bytes, file: IO[bytes], length: int) -> AsyncIterator[bytes]:
+    """Yield `head` and `length` bytes; raises `OSError` when the file no longer has them."""
     with file:
         yield head
         left = length
         # No more than was promised, also when the file grows meanwhile.
-        while left > 0 and (piece := file.read(min(_PIECE_BYTES, left))):
+        while left > 0:
+            piece = file.read(min(_PIECE_BYTES, left))
+            if not piece:
+                raise OSError(f"{left} of {length} bytes were cut off meanwhile")
             left -= len(piece)
             yield piece
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from urllib.parse import urlsplit
 
 import pytest
@@ -11,7 +12,8 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials as BotoCredentials
 
 from streamproof.gateway import ManualClock, SystemClock
-from support.gateway_host import CREDENTIALS, http, running, turns
+from streamproof.gateway.wire import SEND_TIMEOUT_S
+from support.gateway_host import CREDENTIALS, http, running, turns, until
 
 
 def presign(stage, key, *, method="GET", expires_s=60):
@@ -136,6 +138,59 @@ async def test_a_download_that_is_given_up_ends(tmp_path):
         async with asyncio.timeout(10):
             while stage.gateway.wires or len(stage.gateway._tasks):
                 await turns(1)
+
+
+@pytest.mark.parametrize("rest", ["HTTP/1.0\r\n", "HTTP/1.1\r\nConnection: close\r\n"])
+async def test_a_socket_that_should_not_stay_open_ends_with_its_file(tmp_path, rest):
+    """A reader that waits for the end gets the whole file, and the end."""
+    (tmp_path / "large").write_bytes(b"x" * 1_000_000)
+    async with running(objects=tmp_path) as stage:
+        reader, writer = await asyncio.open_connection("127.0.0.1", stage.gateway.port)
+        host = f"127.0.0.1:{stage.gateway.port}"
+        writer.write(f"GET {presign(stage, 'large')} {rest}Host: {host}\r\n\r\n".encode())
+        async with asyncio.timeout(10):
+            await reader.readuntil(b"\r\n\r\n")
+            assert len(await reader.read(-1)) == 1_000_000
+        writer.close()
+        await writer.wait_closed()
+
+
+async def test_a_file_that_is_cut_off_meanwhile_breaks_the_download_off(tmp_path, caplog):
+    """What was promised cannot come, and the reader is not left waiting for it."""
+    (tmp_path / "large").write_bytes(b"x" * 30_000_000)
+    async with running(objects=tmp_path) as stage:
+        reader, writer = await asyncio.open_connection("127.0.0.1", stage.gateway.port)
+        host = f"127.0.0.1:{stage.gateway.port}"
+        writer.write(f"GET {presign(stage, 'large')} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+        await reader.readuntil(b"\r\n\r\n")
+        os.truncate(tmp_path / "large", 0)
+        async with asyncio.timeout(10):
+            with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
+                await reader.readexactly(30_000_000)
+        writer.transport.abort()
+    assert "a download broke off" in caplog.text
+
+
+async def test_a_reader_that_takes_nothing_for_long_is_cut_off(tmp_path):
+    """One that takes a little now and then is not."""
+    (tmp_path / "large").write_bytes(b"x" * 30_000_000)
+    clock = ManualClock(SystemClock().time_s())
+    async with running(objects=tmp_path, clock=clock) as stage:
+        reader, writer = await asyncio.open_connection("127.0.0.1", stage.gateway.port, limit=1024)
+        host = f"127.0.0.1:{stage.gateway.port}"
+        writer.write(f"GET {presign(stage, 'large')} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+        await until(lambda: len(stage.gateway.wires) == 1)
+        (wire,) = stage.gateway.wires
+        for _ in range(3):
+            await reader.readexactly(8_000_000)
+            await until(lambda: wire._drained is not None)
+            clock.advance(SEND_TIMEOUT_S - 1)
+        assert stage.gateway.wires
+        await turns(200)
+        clock.advance(SEND_TIMEOUT_S)
+        await until(lambda: not stage.gateway.wires)
+        assert wire.transport.is_closing()
+        writer.transport.abort()
 
 
 async def test_without_a_directory_there_are_no_objects():

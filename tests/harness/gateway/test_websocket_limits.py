@@ -106,6 +106,7 @@ async def test_what_comes_after_a_refused_message_is_not_listened_to():
         (frame(Opcode.TEXT, b"\xc3"), 1007),
         (frame(Opcode.BINARY, b"x") + frame(Opcode.CLOSE, b"\x03\xe8"), 1003),
     ],
+    ids=["close", "bad frame", "not UTF-8", "binary"],
 )
 async def test_what_comes_before_an_end_in_one_piece_is_delivered(last, code):
     """Messages reach their function in order; what ends the connection ends it after them."""

@@ -29,8 +29,16 @@ ERROR_LINE_BYTES_MAX = 2000
 class Child:
     """One started program; `stop` ends it by its process id and is safe to call twice."""
 
-    def __init__(self, command: Sequence[str], name: str, *, timeout_s: float) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        name: str,
+        *,
+        timeout_s: float,
+        patience_s: float = STOP_TIMEOUT_S,
+    ) -> None:
         """Start `command` and wait at most `timeout_s` for its line in `first_line`."""
+        self._patience_s = patience_s
         self.name = name
         self._errors: deque[str] = deque(maxlen=ERROR_LINES_MAX)
         try:
@@ -78,11 +86,11 @@ class Child:
         return tuple(self._errors)
 
     def stop(self) -> None:
-        """Ask it to stop, then insist; returns when it is gone."""
+        """Ask it to stop, insist after `patience_s`; returns when it is gone."""
         if self.process.poll() is None:
             self.process.terminate()
             try:
-                self.process.wait(STOP_TIMEOUT_S)
+                self.process.wait(self._patience_s)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()

@@ -25,10 +25,12 @@ from streamproof.targets.base import (
     TargetOptions,
 )
 from streamproof.targets.management import Management
-from streamproof.targets.process import Child
+from streamproof.targets.process import STOP_TIMEOUT_S, Child
 from streamproof.targets.tokens import FixedToken, TokenCommand, TokenMint, TokenSource
 
 KINDS_HINT = "a target is embedded, ws://.., wss://.., file:DIR/target.json or cmd:PROGRAM .."
+
+THROWN_AWAY_S = 2.0  # how long a stack of ours that nobody will see again may take to stop
 
 
 class Target:
@@ -121,7 +123,8 @@ class Target:
                 self._folder = Path(tempfile.mkdtemp(prefix="streamproof-"))
                 command = [sys.executable, "-m", "streamproof.cli", "serve", "--port", "0"]
                 command += ["--state", str(self._folder), *self.options.serve_arguments]
-                return self._start(command, "the embedded stack")
+                # Its state is thrown away, so there is nothing to hand back in order.
+                return self._start(command, "the embedded stack", patience_s=THROWN_AWAY_S)
             case "cmd":
                 return self._start(_words(self._word.removeprefix("cmd:")), self.name)
             case "file":
@@ -131,8 +134,12 @@ class Target:
                     self._word, issuer=self.options.issuer, audience=self.options.audience
                 )
 
-    def _start(self, command: list[str], name: str) -> Description:
-        self._child = Child(command, name, timeout_s=self.options.start_timeout_s)
+    def _start(
+        self, command: list[str], name: str, patience_s: float = STOP_TIMEOUT_S
+    ) -> Description:
+        self._child = Child(
+            command, name, timeout_s=self.options.start_timeout_s, patience_s=patience_s
+        )
         return Description.from_json(self._child.first_line, f"the first line of {name}")
 
     def _equip(self) -> None:

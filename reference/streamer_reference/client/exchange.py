@@ -71,7 +71,7 @@ class Exchange:
             self.answer.set_exception(error)
 
     def resumed(self) -> None:
-        """On a subscribed connection the first number seen may be any, CONTRACT section 8."""
+        """On a subscribed connection the first number seen may be any."""
         self._joined_late = True
 
     def take(self, message: dict[str, Any]) -> Meaning:

@@ -16,7 +16,7 @@ from streamer_reference.handlers.report_pdf import write_pdf
 from streamer_reference.handlers.report_tables import write_csv, write_xlsx
 from streamer_reference.protocol.errors import HandlerError
 
-EXPIRES_S = 900  # CONTRACT section 5: a presigned URL lives 15 minutes
+EXPIRES_S = 900  # a presigned URL lives 15 minutes; `status` signs a fresh one
 TIME_LIMIT_S = 300.0
 CONTENT_TYPES = {
     "csv": "text/csv; charset=utf-8",

@@ -13,7 +13,7 @@ import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 REAL_TIME = "real time"
 NICE = "nice -10"
@@ -22,39 +22,44 @@ NICENESS = -10
 REAL_TIME_PRIORITY = 1  # the lowest of the class: above every ordinary process, below the kernel's
 
 
-def _real_time() -> bool:
-    """Move this thread, and not the processes that it starts, into the real-time class."""
+def _real_time() -> Callable[[], None] | None:
+    """Move this thread, and not the processes that it starts, into the real-time class.
+
+    Answers what gives that back, None where it was refused.
+    """
     if not hasattr(os, "sched_setscheduler"):
-        return False
+        return None
     with contextlib.suppress(OSError):
+        before, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
         policy = os.SCHED_RR | os.SCHED_RESET_ON_FORK
         os.sched_setscheduler(0, policy, os.sched_param(REAL_TIME_PRIORITY))
-        return True
-    return False
+        return lambda: os.sched_setscheduler(0, before, parameters)
+    return None
 
 
-def _nice() -> bool:
-    """Raise this process's share of the processor."""
+def _nice() -> Callable[[], None] | None:
+    """Raise this process's share of the processor; answers as `_real_time`."""
     if not hasattr(os, "setpriority"):
-        return False
+        return None
     with contextlib.suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, 0, NICENESS)
-        return True
-    return False
+        before = os.getpriority(os.PRIO_PROCESS, 0)
+        os.setpriority(os.PRIO_PROCESS, 0, min(before, NICENESS))
+        return lambda: os.setpriority(os.PRIO_PROCESS, 0, before)
+    return None
 
 
 @contextlib.contextmanager
 def ahead() -> Iterator[str]:
-    """Go first while in the block; answers how: `REAL_TIME`, `NICE` or `ORDINARY`."""
-    if _real_time():
-        try:
-            yield REAL_TIME
-        finally:
-            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
-    elif _nice():
-        try:
-            yield NICE
-        finally:
-            os.setpriority(os.PRIO_PROCESS, 0, 0)
-    else:
-        yield ORDINARY
+    """Go first while in the block, and as before afterwards.
+
+    Answers how: `REAL_TIME`, `NICE` or `ORDINARY`.
+    """
+    for how, ask in ((REAL_TIME, _real_time), (NICE, _nice)):
+        give_back = ask()
+        if give_back is not None:
+            try:
+                yield how
+            finally:
+                give_back()
+            return
+    yield ORDINARY

@@ -18,6 +18,15 @@ class System:
         self.allowed = allowed
         self.calls = []
 
+    def sched_getscheduler(self, pid):
+        return 3
+
+    def sched_getparam(self, pid):
+        return 0
+
+    def getpriority(self, which, who):
+        return 5
+
     def sched_param(self, value):
         return value
 
@@ -51,9 +60,9 @@ def test_the_best_that_is_allowed_is_taken_and_given_back(monkeypatch, allowed, 
     assert len(system.calls) == 2 * taken
     if found == priority.REAL_TIME:
         assert system.calls[0][2] & System.SCHED_RESET_ON_FORK
-        assert system.calls[-1] == ("real time", 0, System.SCHED_OTHER, 0)
+        assert system.calls[-1] == ("real time", 0, 3, 0), "the policy that was there"
     if found == priority.NICE:
-        assert system.calls[-1] == ("nice", 0, 0, 0)
+        assert system.calls[-1] == ("nice", 0, 0, 5), "the niceness that was there"
 
 
 def test_a_system_without_priorities_is_ordinary(monkeypatch):

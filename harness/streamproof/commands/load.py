@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -64,9 +65,16 @@ def run(args: argparse.Namespace) -> ExitCode:
         run_time=f"{args.seconds}s" if args.seconds else None,
     )
     argv = program.command(files, options, folder)
-    with progress.shown("load") as show:
-        code, results = program.run(argv, folder, show, settings["auth.token"])
-    if results is not None and results.load is not None:
+    try:
+        with progress.shown("load") as show:
+            code, results = program.run(argv, folder, show, settings["auth.token"])
+    except BaseException:
+        _tidy(folder)
+        raise
+    if results is None:
+        _tidy(folder)
+        return code
+    if results.load is not None:
         page = render.write(results, folder)
         for line in words.closing_lines(results.load):
             say(line)
@@ -74,3 +82,12 @@ def run(args: argparse.Namespace) -> ExitCode:
     if args.out is None:
         runs.point_latest(folder)
     return code
+
+
+def _tidy(folder: Path) -> None:
+    """Remove what a run without results left, and the folder when nothing else is in it."""
+    from streamproof.load import program  # noqa: PLC0415 - keeps --help fast
+
+    with contextlib.suppress(OSError):
+        (folder / f"{program.TABLES_NAME}.json").unlink(missing_ok=True)
+        folder.rmdir()

@@ -28,7 +28,7 @@ from streamproof.load import caps
 from streamproof.load.conductor import Conductor
 from streamproof.load.endpoint import EchoDialect, Endpoint
 from streamproof.load.plan import SIZES, Overrides, Plan, plan_of
-from streamproof.load.program import PROGRESS_VARIABLE
+from streamproof.load.program import PROGRESS_VARIABLE, Words, again
 from streamproof.load.words import Progress, closing_lines, progress_line
 from streamproof.results import Results
 from streamproof.targets import Identity, Target, resolve
@@ -102,6 +102,7 @@ class Run:
     settings: config.Config
     plans: list[tuple[type[StreamUser], Plan]]
     named: Overrides
+    words: list[str]  # what repeats this run; runs.command_line leaves its secrets out
     folder: Path
     run_id: str
     began: datetime.datetime
@@ -135,11 +136,13 @@ def begin(environment: Any, runner: Any, **_: Any) -> None:
     except StreamproofError as error:
         if run is not None:
             run.close()
+            _leave_nothing(run)
         _complain(error)
         sys.exit(int(error.exit_code))
     except KeyboardInterrupt:
         if run is not None:
             run.close()
+            _leave_nothing(run)
         note("streamproof: interrupted")
         sys.exit(int(ExitCode.INTERRUPTED))
     if planned:
@@ -150,6 +153,13 @@ def begin(environment: Any, runner: Any, **_: Any) -> None:
 def _three_digits(response_time_ms: float) -> float:
     """How Locust's own tables and page round a latency."""
     return float(f"{response_time_ms:.3g}")
+
+
+def _leave_nothing(run: Run) -> None:
+    """Remove the folder of a run that left nothing in it."""
+    if run.plans:
+        with contextlib.suppress(OSError):
+            run.folder.rmdir()
 
 
 def _complain(error: StreamproofError) -> None:
@@ -182,12 +192,35 @@ def _prepared(environment: Any, runner: Any, planned: list[type[StreamUser]]) ->
     began = datetime.datetime.now(datetime.UTC)
     run_id = runs.run_id(began, "load")
     out = Path(options.streamproof_out) if options.streamproof_out else None
-    folder = runs.folder_for(run_id, out) if planned else Path()
     target = resolve(
         settings["target"],
         dataclasses.replace(config.target_options(settings), serve_arguments=SERVE_ARGUMENTS),
     )
-    return Run(environment, settings, plans, overrides, folder, run_id, began, target)
+    folder = runs.folder_for(run_id, out) if planned else Path()
+    words = _again(options, settings, overrides, [plan.scenario for _, plan in plans])
+    return Run(environment, settings, plans, overrides, words, folder, run_id, began, target)
+
+
+def _again(
+    options: Any, settings: config.Config, named: Overrides, scenarios: list[str]
+) -> list[str]:
+    """The words that repeat this run: the options that were given, and what draws the plan."""
+    words = Words(
+        target=settings["target"],
+        token_command=options.streamproof_token_command,
+        jwt_key=options.streamproof_jwt_key,
+        issuer=options.streamproof_issuer,
+        audience=options.streamproof_audience,
+        environment=options.streamproof_environment,
+        settings=options.streamproof_settings,
+        size=settings["load.size"],
+        seed=settings["load.seed"],
+        rate=named.rate_per_s,
+        users=named.connections,
+        spawn_rate=named.connects_per_s,
+        run_time=None if named.measure_s is None else str(named.measure_s),
+    )
+    return again(scenarios, words, options.streamproof_token)
 
 
 def _thresholds(settings: config.Config) -> tuple[dict[str, str], dict[str, str]]:
@@ -357,7 +390,7 @@ def _conclude(run: Run) -> None:
         _judge(run)
     except StreamproofError as error:
         _complain(error)
-        run.code = error.exit_code
+        run.code = ExitCode.worst([run.code or ExitCode.HOLDS, error.exit_code])
     finally:
         run.close()
     run.environment.process_exit_code = int(run.code or ExitCode.HOLDS)
@@ -370,9 +403,8 @@ def _judge(run: Run) -> None:
         return
     load = conductor.result
     duration_s = (datetime.datetime.now(datetime.UTC) - run.began).total_seconds()
-    names = [plan.scenario for _, plan in run.plans]
     target = dict(run.target.summary())
-    info = runs.run_info(run.run_id, _command(run, names), run.began, duration_s, target)
+    info = runs.run_info(run.run_id, run.words, run.began, duration_s, target)
     run.results = Results(info, load=load)
     if load.scenarios:
         run.results.write(run.folder / RESULTS_NAME)
@@ -385,15 +417,9 @@ def _judge(run: Run) -> None:
         run.code = ExitCode.INTERRUPTED
 
 
-def _command(run: Run, names: list[str]) -> list[str]:
-    """What repeats this run, without secrets."""
-    _, plan = run.plans[0]
-    words = ["load", *names, "--target", run.target.name]
-    return [*words, "--size", run.settings["load.size"], "--seed", str(plan.seed)]
-
-
 def _tell(run: Run) -> None:
     """In `quit`, after Locust's own tables: the verdict is the last thing that is read."""
+    _leave_nothing(run)
     if run.results is None or run.results.load is None or _machine_readable():
         return
     for line in closing_lines(run.results.load):

@@ -13,6 +13,7 @@ import os
 import signal
 import subprocess
 import sys
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from streamproof.errors import ExitCode, HarnessError, StreamproofError
@@ -24,8 +25,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PROGRESS_VARIABLE = "STREAMPROOF_PROGRESS"  # "json": progress as JSON lines on standard output
+TABLES_NAME = "locust"  # of Locust's own figures; it adds .json
 LINE_BYTES_MAX = 65_536
 STOP_TIMEOUT_S = 60.0  # a drain, a verdict, and the orderly stop of the stack
+# Where `streamproof load` calls an option otherwise than locust does.
+OUR_NAMES = {
+    "settings": "--config",
+    "users": "--connections",
+    "spawn_rate": "--connects",
+    "run_time": "--seconds",
+}
 COMPLAINT = "streamproof: "  # how a line begins that says what went wrong
 
 
@@ -47,13 +56,13 @@ class Words:
     spawn_rate: float | None = None
     run_time: str | None = None
 
-    def options(self) -> list[str]:
-        """For locust's command line."""
+    def options(self, names: Mapping[str, str] = MappingProxyType({})) -> list[str]:
+        """For locust's command line; `names` are those of another one, by field."""
         return [
             word
             for field in dataclasses.fields(self)
             if (value := getattr(self, field.name)) is not None
-            for word in (f"--{field.name.replace('_', '-')}", str(value))
+            for word in (names.get(field.name, f"--{field.name.replace('_', '-')}"), str(value))
         ]
 
 
@@ -62,10 +71,16 @@ def command(files: Sequence[Path], words: Words, folder: Path) -> list[str]:
     return [
         *(sys.executable, "-m", "locust", "--headless", "--loglevel", "ERROR"),
         *("-f", ",".join(map(str, files))),
-        *("--json-file", str(folder / "locust")),  # else its rounded tables are printed
+        *("--json-file", str(folder / TABLES_NAME)),  # else its rounded tables are printed
         *words.options(),
         *("--out", str(folder)),
     ]
+
+
+def again(scenarios: Sequence[str], words: Words, token: str | None = None) -> list[str]:
+    """What follows `streamproof` to repeat a run; `run_time` is in seconds, without a unit."""
+    secret = [] if token is None else ["--token", token]
+    return ["load", *scenarios, *words.options(OUR_NAMES), *secret]
 
 
 def require_locust() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from streamproof import cli
-from streamproof.errors import ExitCode
+from streamproof.errors import ExitCode, TargetUnreachableError
 from streamproof.load import program
 from support.sample_results import sample_results
 
@@ -79,6 +79,22 @@ def test_an_interrupted_run_without_results_shows_none(monkeypatch, tmp_path, ca
     monkeypatch.setattr(program, "run", lambda *_: (ExitCode.INTERRUPTED, None))
     assert cli.main(["load", "--out", str(tmp_path)]) == ExitCode.INTERRUPTED
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("out", [True, False])
+def test_a_refused_run_leaves_nothing(monkeypatch, tmp_path, capsys, out):
+    """Exit 2, and neither an empty folder nor Locust's own tables."""
+
+    def refused(argv, folder, show, token):
+        (folder / "locust.json").write_text("[]")
+        raise TargetUnreachableError("no connection to x")
+
+    monkeypatch.setattr(program, "run", refused)
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["load", *(["--out", "here"] if out else [])]) == 2
+    assert "no connection to x" in capsys.readouterr().err
+    assert not (tmp_path / "here").exists()
+    assert [*tmp_path.glob("reports/*")] == []
 
 
 def test_without_the_extra_the_line_that_installs_it(monkeypatch, tmp_path, capsys):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from streamproof import cli, runs
 from streamproof.errors import ExitCode, HarnessError, StreamproofError
 from streamproof.load import program
 from streamproof.load.program import Words
@@ -49,6 +50,36 @@ def test_options_become_locusts_words(tmp_path):
     assert "--rate" not in argv
     assert argv[-2:] == ["--out", str(tmp_path)]
     assert "token" not in {field.name for field in dataclasses.fields(Words)}
+
+
+def test_a_run_is_repeated_by_what_it_was_given():
+    """Every option that was given, by the name that `streamproof load` has for it."""
+    words = Words(
+        target="wss://example.test/dev",
+        jwt_key="dev.pem",
+        issuer="i",
+        audience="a",
+        environment="dev",
+        settings="mine.toml",
+        size="smoke",
+        seed=3,
+        rate=20.0,
+        users=7,
+        spawn_rate=2.5,
+        run_time="9",
+    )
+    line = program.again(["request"], words, "a-secret")
+    args = cli.parser_of("load").parse_args(line[1:])
+    given = vars(args)
+    assert (given["target"], given["auth.token"]) == (words.target, "a-secret")
+    assert (given["auth.jwt_key"], given["auth.issuer"]) == ("dev.pem", "i")
+    assert (given["auth.audience"], given["safety.environment"]) == ("a", "dev")
+    assert args.scenarios == ["request"]
+    assert (args.connections, args.connects, args.seconds, args.rate) == (7, 2.5, 9, 20.0)
+    assert (args.seed, args.size, str(args.config)) == (3, "smoke", "mine.toml")
+    assert runs.command_line(program.again([], Words(target="embedded"), "a-secret")) == (
+        "streamproof load --target embedded --token ..."
+    )
 
 
 def test_progress_is_shown_and_results_are_read(tmp_path):

@@ -293,6 +293,7 @@ def test_connections_that_the_target_drops_are_opened_again(runs):
     (words,) = ended.scenario.violations
     assert "have no known outcome: " in words
     assert "connection lost (" in words
+    assert ended.results.run.command.endswith("--size full --seed 1 --seconds 3")
 
 
 def test_a_target_that_dies_under_load_fails(runs):
@@ -314,6 +315,7 @@ def test_a_target_that_is_not_there_is_one_clear_line(runs):
     assert "streamproof: no connection to ws://127.0.0.1:1/dev" in ended.output
     assert "Traceback" not in ended.output
     assert ended.results is None
+    assert not (runs["absent"].folder / "run").exists()
 
 
 def test_a_target_that_never_answers_is_told_within_seconds(runs):

@@ -189,23 +189,26 @@ class Conductor:
         if leg is None:
             return None
         figures, targets = self._look(leg, plan)
+        looks = [_look_words("measured", targets)]
         if self._again(leg, targets, LoadVerdict.INVALID):
             self._note(f"{plan.scenario}: invalid ({targets[0].reason}), repeated once")
             again = self._leg(users, plan, "repeat", plan.warm_up_s, plan.measure_s, 2, hiccups)
             leg = again or leg
             figures, targets = self._look(leg, plan)
+            looks.append(_look_words("repeated", targets))
         if self._again(leg, targets, LoadVerdict.INCONCLUSIVE):
             self._note(f"{plan.scenario}: inconclusive ({targets[0].reason}), extended once")
             more = self._leg(users, plan, "extend", plan.warm_up_s, plan.measure_s, 3, hiccups)
             if more is not None:
                 leg = _joined(leg, more)
                 figures, targets = self._look(leg, plan)
+                looks.append(_look_words("extended", targets))
         # Asked before the connections close: what has no answer on a live one is lost.
         broken = [str(violation) for violation in checker.finish()] if checker else []
         for user in users:
             user.checker = None
         self._disconnect(users)
-        return self._described(plan, leg, floor, figures, targets, broken)
+        return self._described(plan, leg, floor, figures, targets, broken, looks)
 
     def _vanished(
         self, plan: Plan, floor: Leg | None, error: TargetUnreachableError
@@ -243,6 +246,7 @@ class Conductor:
         figures: dict[str, dict[str, object]],
         targets: tuple[LoadTarget, ...],
         broken: list[str],
+        looks: Sequence[str] = (),
     ) -> ScenarioResult:
         recorder = leg.recorder
         curves = [
@@ -268,7 +272,8 @@ class Conductor:
                 "measured_s": len(recorder.seconds),
                 "timer_precise": self._timer.precise,
                 "generator_priority": self._priority,
-            },
+            }
+            | ({"looks": "; then ".join(looks)} if len(looks) > 1 else {}),
             counts=dataclasses.asdict(recorder.counts),
             self_check=figures,
             seconds=recorder.table(),
@@ -456,6 +461,16 @@ def _connect_or_say(user: StreamUser, endpoint: Endpoint) -> StreamproofError | 
     except StreamproofError as error:
         return error
     return None
+
+
+def _look_words(how: str, targets: Iterable[LoadTarget]) -> str:
+    """One look at the verdicts, for a report of a run that took more than one."""
+    seen = (
+        f"{target.verdict.value} at {target.measured:g} {target.unit} "
+        f"({target.interval_low:g} to {target.interval_high:g}; {target.reason})"
+        for target in targets
+    )
+    return f"{how}: {', '.join(seen)}"
 
 
 def _joined(first: Leg, more: Leg) -> Leg:

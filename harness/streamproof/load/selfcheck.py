@@ -14,12 +14,15 @@ are measured with timers of our own in the same process, so such a stall shows h
 
 What delays the generator can only add to a latency that is counted from the plan. So a delay voids
 a failure, and doubt, but not a pass: a target that is fast enough with the generator's lateness on
-its account is fast enough. Arrivals that were never sent void a pass too: that was a lighter load.
+its account is fast enough. Nor does it void a failure that stays one without them: a target that is
+too slow by more than the lag of sends and the hiccups together, both at p99. Arrivals that were
+never sent void a pass too: that was a lighter load.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +38,8 @@ HICCUP_SHARE_OF_LIMIT_MAX = 0.20
 RUN_QUEUE_SHARE_MAX = 0.04
 PROCESSOR_SHARE_MAX = 0.70
 
+LAG = "send_lag_p99"
+HICCUP = "hiccup_p99"
 SENT = "arrivals_sent"
 
 SCHEDSTAT = Path("/proc/self/schedstat")  # ns on a processor, ns waiting for one, slices
@@ -45,6 +50,7 @@ class Doubts:
     """Why the generator's figures are not believed; empty texts when they are."""
 
     late: str = ""  # it was delayed, which voids every verdict but a pass
+    late_ms: float = math.inf  # what its delays can have added to a latency at most, at p99
     unplanned: str = ""  # it sent less than was planned, which voids every verdict
 
 
@@ -111,8 +117,8 @@ def check(recorder: Recorder, strain: Strain, limit_ms: float) -> dict[str, dict
     given_out = recorder.counts.sent + recorder.counts.failed_to_send
     sent_share = given_out / max(1, recorder.counts.intended)
     figures = {
-        "send_lag_p99": _at_most(lag.quantile(0.99) / NS_PER_MS, limit_ms * LAG_SHARE_OF_LIMIT_MAX),
-        "hiccup_p99": _at_most(
+        LAG: _at_most(lag.quantile(0.99) / NS_PER_MS, limit_ms * LAG_SHARE_OF_LIMIT_MAX),
+        HICCUP: _at_most(
             strain.hiccups.quantile(0.99) / NS_PER_MS, limit_ms * HICCUP_SHARE_OF_LIMIT_MAX
         ),
         SENT: {
@@ -154,4 +160,5 @@ def doubts_of(figures: dict[str, dict[str, Any]]) -> Doubts:
                 f"{figure['bound']} {figure['limit']:g} {figure['unit']} allowed"
             )
             (unplanned if name == SENT else late).append(words)
-    return Doubts("; ".join(late), "; ".join(unplanned))
+    late_ms = figures[LAG]["value"] + figures[HICCUP]["value"] if late else math.inf
+    return Doubts("; ".join(late), late_ms, "; ".join(unplanned))

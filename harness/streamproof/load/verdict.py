@@ -128,9 +128,14 @@ def judge(
         return _target(threshold, None, verdict, invalid or "nothing was measured")
     seen = estimate(slices, threshold.share, seed)
     verdict, reason = _of_interval(threshold, slices, seen)
-    if invalid and (doubts.unplanned or verdict is not LoadVerdict.PASS):
+    stands = verdict is LoadVerdict.PASS or (
+        verdict is LoadVerdict.FAIL and seen.low_ms - doubts.late_ms > threshold.limit_ms
+    )
+    if invalid and (doubts.unplanned or not stands):
         return _target(threshold, seen, LoadVerdict.INVALID, invalid)
-    if invalid:
+    if invalid and verdict is LoadVerdict.FAIL:
+        reason = f"{reason} even without the generator's delays: {invalid}"
+    elif invalid:
         reason = f"{reason} with the generator's delays on the target's account: {invalid}"
     return _target(threshold, seen, verdict, reason)
 

@@ -80,7 +80,7 @@ def leg(scale_ms=1.0, seconds=6, lag_ms=0.1, lost=0, rate=200):
 
 
 GOOD, BAD, OPEN = leg(), leg(scale_ms=10), leg(rate=20)
-LATE = leg(scale_ms=10, lag_ms=5)
+LATE = leg(scale_ms=3, lag_ms=5)  # a p99 of 14 ms, of which 5 may be the generator's
 
 
 class Led(Conductor):
@@ -153,6 +153,25 @@ def test_an_extension_is_judged_together_with_what_it_extends():
     """The seconds of both count; those of a repeated run do not."""
     assert len(led(OPEN, GOOD).result.scenarios[0].seconds) == 12
     assert len(led(LATE, GOOD).result.scenarios[0].seconds) == 6
+
+
+def test_every_look_is_in_the_report():
+    """What was repeated and what was extended, with the verdict and figures of each look."""
+    looks = led(LATE, OPEN, GOOD).result.scenarios[0].settings["looks"].split("; then ")
+    assert [words.partition(" at ")[0] for words in looks] == [
+        "measured: invalid",
+        "repeated: inconclusive",
+        "extended: pass",
+    ]
+    assert "send lag" in looks[0]
+    assert "looks" not in led(GOOD).result.scenarios[0].settings
+
+
+def test_a_late_generator_is_no_excuse_for_a_slow_target():
+    """A failure that stays one without the lag is not measured again."""
+    conductor = led(leg(scale_ms=10, lag_ms=5))
+    assert conductor.phases == ["calibrate", "measure"]
+    assert verdict(conductor) is LoadVerdict.FAIL
 
 
 def test_lost_messages_decide_without_measuring_again():

@@ -88,6 +88,17 @@ def test_a_late_generator_does_not_void_a_pass():
     assert "send lag" in target.reason
 
 
+def test_a_late_generator_does_not_void_a_failure_that_is_one_without_it():
+    """Four hundred milliseconds against ten are not the fault of a lag of nine."""
+    late = Doubts(late="send lag p99 9 ms, at most 1 ms allowed", late_ms=9)
+    target = judge(LIMIT, seconds(20, 200, independent(6, 100)), 1, late)
+    assert target.verdict is LoadVerdict.FAIL
+    assert "even without the generator's delays" in target.reason
+    near = judge(LIMIT, seconds(20, 200, independent(6, 3)), 1, late)
+    assert near.interval_low > 10
+    assert near.verdict is LoadVerdict.INVALID
+
+
 def test_a_lighter_load_than_planned_voids_every_verdict():
     """Nobody passes a test that was not held."""
     lighter = Doubts(unplanned="arrivals sent 80 %, at least 99 % allowed")

@@ -34,6 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--connects", "-r", type=float, metavar="N", help="connects per second")
     group.add_argument("--seconds", "-t", type=int, metavar="S", help="length of the measurement")
     group.add_argument("--rate", type=float, metavar="N", help="operations per second")
+    group.add_argument(
+        "--looks", type=int, choices=(1, 2, 3), help="measure so often at most (default 3)"
+    )
     group.add_argument("--out", type=Path, metavar="DIR", help="default: reports/RUN")
 
 
@@ -63,6 +66,7 @@ def run(args: argparse.Namespace) -> ExitCode:
         users=args.connections,
         spawn_rate=args.connects,
         run_time=f"{args.seconds}s" if args.seconds else None,
+        looks=args.looks,
     )
     argv = program.command(files, options, folder)
     try:

@@ -30,6 +30,7 @@ streamproof verify --target wss://example.test/dev --environment dev --jwt-key d
 """
 
 BUDGET_S = 235.0  # the whole of it ends within four minutes
+LOOKS = ("--looks", "2")  # a third would not end within it
 PARTS_FOLDER = ".parts"
 COMPLAINT = "streamproof: "  # how every command begins the line that says what is wrong
 
@@ -78,7 +79,7 @@ def _run_parts(
     from streamproof.report import progress  # noqa: PLC0415 - keeps --help fast
 
     common = [*config.given_words(args), "--seed", str(settings["load.seed"])]
-    plan = {"contract": common, "load": [*common, "--size", settings["load.size"]]}
+    plan = {"contract": common, "load": [*common, "--size", settings["load.size"], *LOOKS]}
     ended: list[Ended] = []
     missing: list[str] = []
     for name, words in plan.items():

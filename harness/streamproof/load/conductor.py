@@ -45,6 +45,7 @@ SILENCE_S_MIN = 5.0  # a target that has answered nothing for so long answers no
 CALIBRATION_WARM_UP_S = 2
 CALIBRATE = "calibrate"
 SEED_STEP = 1_000_003  # keeps the plans of a scenario's legs apart
+LOOKS_MAX = 3  # measured, repeated when invalid, extended when inconclusive
 
 
 @dataclasses.dataclass(slots=True)
@@ -97,11 +98,15 @@ class Conductor:
         report: Callable[[Progress], None],
         note: Callable[[str], None],
         limits: Sequence[str] = (),
+        *,
+        looks_max: int = LOOKS_MAX,
     ) -> None:
         """`users` answers the running users of a class; `report` and `note` tell people.
 
-        `limits` are what such a run cannot show, in words, for the report.
+        `limits` are what such a run cannot show, in words, for the report. A scenario is measured
+        `looks_max` times at most.
         """
+        self._looks_max = looks_max
         self._limits = limits
         self._plans = plans
         self._users = users
@@ -190,13 +195,13 @@ class Conductor:
             return None
         figures, targets = self._look(leg, plan)
         looks = [_look_words("measured", targets)]
-        if self._again(leg, targets, LoadVerdict.INVALID):
+        if self._again(leg, targets, LoadVerdict.INVALID, looks):
             self._note(f"{plan.scenario}: invalid ({targets[0].reason}), repeated once")
             again = self._leg(users, plan, "repeat", plan.warm_up_s, plan.measure_s, 2, hiccups)
             leg = again or leg
             figures, targets = self._look(leg, plan)
             looks.append(_look_words("repeated", targets))
-        if self._again(leg, targets, LoadVerdict.INCONCLUSIVE):
+        if self._again(leg, targets, LoadVerdict.INCONCLUSIVE, looks):
             self._note(f"{plan.scenario}: inconclusive ({targets[0].reason}), extended once")
             more = self._leg(users, plan, "extend", plan.warm_up_s, plan.measure_s, 3, hiccups)
             if more is not None:
@@ -222,11 +227,17 @@ class Conductor:
         )
         return self._described(plan, leg, floor, {}, targets, [reason])
 
-    def _again(self, leg: Leg, targets: tuple[LoadTarget, ...], verdict: LoadVerdict) -> bool:
+    def _again(
+        self,
+        leg: Leg,
+        targets: tuple[LoadTarget, ...],
+        verdict: LoadVerdict,
+        looks: Sequence[object],
+    ) -> bool:
         """Whether to measure once more; wrong messages have decided already, and so has Ctrl-C."""
         counts = leg.recorder.counts
         harm = counts.refused + counts.indeterminate + counts.repeated + counts.wrong
-        if self._interrupted or harm:
+        if self._interrupted or harm or len(looks) >= self._looks_max:
             return False
         return any(target.verdict is verdict for target in targets)
 

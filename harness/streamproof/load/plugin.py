@@ -25,7 +25,7 @@ from streamproof import config, runs
 from streamproof.dialect import StreamerDialect
 from streamproof.errors import ExitCode, StreamproofError, UsageError
 from streamproof.load import caps
-from streamproof.load.conductor import Conductor
+from streamproof.load.conductor import LOOKS_MAX, Conductor
 from streamproof.load.endpoint import EchoDialect, Endpoint
 from streamproof.load.plan import SIZES, Overrides, Plan, plan_of
 from streamproof.load.program import PROGRESS_VARIABLE, Words, again
@@ -88,6 +88,15 @@ def add_options(parser: Any) -> None:
     )
     group.add_argument(
         "--size", dest="streamproof_size", choices=SIZES, help="how long to measure: smoke or full"
+    )
+    group.add_argument(
+        "--looks",
+        dest="streamproof_looks",
+        type=int,
+        choices=range(1, LOOKS_MAX + 1),
+        default=LOOKS_MAX,
+        metavar="N",
+        help="measure at most so often: again when invalid, longer when inconclusive (default 3)",
     )
     group.add_argument(
         "--seed", dest="streamproof_seed", type=int, metavar="N", help="draws the plan of arrivals"
@@ -280,6 +289,7 @@ def _enter(run: Run, classes: list[type[StreamUser]]) -> None:
         _say_progress if _machine_readable() else lambda progress: note(progress_line(progress)),
         note,
         (*(LIMITS_HERE if run.target.loopback else LIMITS_THERE), *_lowered(run)),
+        looks_max=run.environment.parsed_options.streamproof_looks,
     )
 
 

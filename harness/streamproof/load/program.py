@@ -55,6 +55,7 @@ class Words:
     users: int | None = None
     spawn_rate: float | None = None
     run_time: str | None = None
+    looks: int | None = None
 
     def options(self, names: Mapping[str, str] = MappingProxyType({})) -> list[str]:
         """For locust's command line; `names` are those of another one, by field."""

@@ -76,7 +76,7 @@ def test_options_reach_the_parts(fake, tmp_path):
     target = ["--target", "ws://127.0.0.1:9/dev", "--issuer", "i"]
     assert fake.calls == [
         ("contract", [*target, "--seed", "5"]),
-        ("load", [*target, "--seed", "5", "--size", "smoke"]),
+        ("load", [*target, "--seed", "5", "--size", "smoke", "--looks", "2"]),
     ]
     assert (tmp_path / "here" / "report.html").exists()
     assert not (tmp_path / "reports").exists()

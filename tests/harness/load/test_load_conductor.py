@@ -149,6 +149,16 @@ def test_an_invalid_run_is_repeated_and_an_open_one_extended_once(legs, phases, 
     assert verdict(conductor) is expected
 
 
+@pytest.mark.parametrize(("looks_max", "phases"), [(1, ["measure"]), (2, ["measure", "repeat"])])
+def test_no_more_looks_than_allowed(looks_max, phases):
+    """A run that must end by some time says what it knows instead of being cut off."""
+    conductor = Led([User(), User()], LATE, OPEN, GOOD)
+    conductor._looks_max = looks_max
+    conductor.run()
+    assert conductor.phases == ["calibrate", *phases]
+    assert verdict(conductor) is not LoadVerdict.PASS
+
+
 def test_an_extension_is_judged_together_with_what_it_extends():
     """The seconds of both count; those of a repeated run do not."""
     assert len(led(OPEN, GOOD).result.scenarios[0].seconds) == 12

@@ -1,4 +1,4 @@
-"""The README's first screen is the true output of its command: held against the committed sample."""
+"""The README's first screen is the true output of its command: held to the committed sample."""
 
 from __future__ import annotations
 

@@ -10,21 +10,6 @@ from streamproof.dialect import Kind, Reading, Role, StreamerDialect
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-# Codes that say that the work surely did not happen: CONTRACT, section 2, column "definite".
-DEFINITE = frozenset(
-    {
-        "VALIDATION_ERROR",
-        "INVALID_ACTION",
-        "NOT_FOUND",
-        "ALREADY_ENDED",
-        "UNAUTHORIZED",
-        "FORBIDDEN",
-        "DUPLICATE_REQUEST",
-        "RATE_LIMITED",
-        "SERVICE_UNAVAILABLE",
-    }
-)
-
 
 class Dialect(Protocol):
     """What a load run needs of a dialect: `streamproof.dialect.Dialect` has it."""

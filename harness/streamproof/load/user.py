@@ -37,10 +37,10 @@ from locust import User
 from locust.exception import StopUser
 
 from streamproof.dialect import Kind, Reading, Role
+from streamproof.dialect.codes import DEFINITE
 from streamproof.errors import TargetUnreachableError
 from streamproof.load import plugin
 from streamproof.load.arrivals import Arrivals, Poisson
-from streamproof.load.endpoint import DEFINITE
 from streamproof.load.exchange import Exchange
 from streamproof.load.wire import ConnectionLostError, Wire
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from streamer_reference.protocol.errors import ERROR_CODES
 from streamproof.dialect import Kind, Role, StreamerDialect
-from streamproof.load.endpoint import DEFINITE, EchoDialect, Endpoint
+from streamproof.dialect.codes import DEFINITE
+from streamproof.load.endpoint import EchoDialect, Endpoint
 
 
 def test_the_echo_server_carries_the_same_bytes():

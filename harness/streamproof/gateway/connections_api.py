@@ -7,12 +7,13 @@ class from the header `x-amzn-ErrorType`. Source: botocore's model, answers reco
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator
 from urllib.parse import unquote
 
 from streamproof.gateway import http11
-from streamproof.gateway.clock import Clock, iso_time
+from streamproof.gateway.clock import Clock, iso_time, sleep
 from streamproof.gateway.connections import Connections
-from streamproof.gateway.description import Description
+from streamproof.gateway.description import Description, PostFault
 from streamproof.gateway.identifiers import is_well_formed
 from streamproof.gateway.sigv4 import SignatureError, Verifier
 from streamproof.gateway.throttle import TokenBucket
@@ -30,10 +31,12 @@ class ConnectionsApi:
         self._prefix = f"/{api.stage}/@connections/"
         self._message_bytes_max = limits.message_bytes
         self._connections = connections
+        self._clock = clock
+        self._faults = description.faults
         self._verifier = Verifier(description.credentials, api.region, "execute-api", clock)
         self._bucket = TokenBucket(clock, limits.management_rate, limits.management_burst)
 
-    def handle(self, request: http11.Request) -> bytes:
+    def handle(self, request: http11.Request) -> bytes | AsyncIterator[bytes]:
         """Answer one request."""
         try:
             self._verifier.check_headers(
@@ -57,6 +60,8 @@ class ConnectionsApi:
         if not self._bucket.take():
             return _LIMITED
         if request.method == "POST":
+            if self._faults and (fault := self._faults.on_post(connection_id, request.body)):
+                return self._faulty_post(fault, connection_id, request.body)
             return _POSTED if connection.post(request.body) else _LIMITED
         if request.method == "DELETE":
             connection.close(1000, "Connection Closed Normally")
@@ -70,6 +75,15 @@ class ConnectionsApi:
         }
         return http11.response(200, json.dumps(document).encode(), [_JSON])
 
+    async def _faulty_post(
+        self, fault: PostFault, connection_id: str, data: bytes
+    ) -> AsyncIterator[bytes]:
+        await sleep(self._clock, fault.delay_s)
+        answer = _GONE
+        if fault.delivered and (connection := self._connections.get(connection_id)):
+            answer = _POSTED if connection.post(data) else _LIMITED
+        yield answer if fault.status is None else _FAULTS[fault.status]
+
 
 _JSON = ("Content-Type", "application/json")
 
@@ -82,3 +96,9 @@ def _refusal(status: int, error_type: str, message: str) -> bytes:
 # The real 410 has no body that parses as JSON.
 _GONE = http11.response(410, b"", [("x-amzn-ErrorType", "GoneException")])
 _LIMITED = _refusal(429, "LimitExceededException", "Rate or buffer exceeded")
+_FAULTS = {
+    410: _GONE,
+    429: _LIMITED,
+    500: _refusal(500, "InternalServerErrorException", "Internal server error"),
+    503: _refusal(503, "ServiceUnavailableException", "Service Unavailable"),
+}

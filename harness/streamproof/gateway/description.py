@@ -9,7 +9,7 @@ import dataclasses
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from streamproof.errors import UsageError
 from streamproof.gateway.filter_patterns import PATTERNS_MAX, check_pattern
@@ -19,6 +19,8 @@ Run = Callable[[dict[str, Any]], Awaitable[Any]]
 
 Page = Callable[[], tuple[str, bytes]]
 """A page: its content type and its content as they are now."""
+
+Item = TypeVar("Item")
 
 MESSAGE_BYTES_MAX = 131_072  # PostToConnection Data, botocore's model; quota of WebSocket APIs
 FRAME_BYTES_MAX = 32_768  # quota of WebSocket APIs
@@ -128,6 +130,30 @@ class EventSourceMapping:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class PostFault:
+    """What goes wrong with one post: `delay_s` passes, then `status` is the answer, None the truth.
+
+    `delivered` says whether the client gets the message all the same.
+    """
+
+    status: int | None = None
+    delivered: bool = False
+    delay_s: float = 0.0
+
+
+class Faults(Protocol):
+    """What a nemesis does to the gateway; both calls are made on the loop and must not block."""
+
+    def on_post(self, connection_id: str, data: bytes) -> PostFault | None:
+        """Decide about a post that nothing else speaks against; None lets it be."""
+        ...
+
+    def deliveries(self, batch: list[Item]) -> list[list[Item]]:
+        """Return what is handed over, one after the other, in place of a batch of records."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Api:
     """One WebSocket API: route keys and the functions behind them.
 
@@ -193,6 +219,7 @@ class Description:
     pages: Mapping[str, Page] = dataclasses.field(default_factory=dict)
     raw_echo: bool = False
     verbose: bool = False
+    faults: Faults | None = None
 
     def check(self) -> None:
         """Raise `UsageError` for a description that cannot be hosted."""

@@ -264,6 +264,11 @@ class EnvironmentPool:
         ids = [environment.process_id for environment in self._environments]
         return sorted(process_id for process_id in ids if process_id is not None)
 
+    def log_streams(self) -> dict[str, int]:
+        """Return the id of the process that writes each log stream."""
+        known = ((e.log_stream, e.process_id) for e in self._environments)
+        return {log_stream: process_id for log_stream, process_id in known if process_id}
+
     async def invoke(self, event: Any, request_id: str, *, wait: bool) -> Any:
         """Run one event; without `wait`, `ThrottledError` when every environment is busy."""
         payload = json.dumps(event, separators=(",", ":")).encode()

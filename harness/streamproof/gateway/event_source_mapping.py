@@ -19,7 +19,7 @@ import zlib
 from typing import Any, cast
 
 from streamproof.gateway.clock import Clock, deadline, iso_time, sleep
-from streamproof.gateway.description import Api, ChangeRecord, EventSourceMapping
+from streamproof.gateway.description import Api, ChangeRecord, EventSourceMapping, Faults
 from streamproof.gateway.errors import FunctionError, ThrottledError
 from streamproof.gateway.filter_patterns import matches
 from streamproof.gateway.functions import FunctionHost, function_arn
@@ -68,13 +68,19 @@ class MappingRunner:
     """Reads one source and feeds one function; `start` and `stop` bracket its life."""
 
     def __init__(
-        self, mapping: EventSourceMapping, api: Api, functions: FunctionHost, clock: Clock
+        self,
+        mapping: EventSourceMapping,
+        api: Api,
+        functions: FunctionHost,
+        clock: Clock,
+        faults: Faults | None = None,
     ) -> None:
         """Nothing is read before `start`."""
         self._mapping = mapping
         self._api = api
         self._functions = functions
         self._clock = clock
+        self._faults = faults
         self._random = random.Random(mapping.function)  # noqa: S311, jitter is no secret
         self._position = 0
         self._lanes = [_Lane(number) for number in range(mapping.lanes)]
@@ -145,7 +151,8 @@ class MappingRunner:
             await self._gather(lane)
             batch = self._cut(lane)
             try:
-                await self._deliver(lane, batch)
+                for part in self._faults.deliveries(batch) if self._faults else [batch]:
+                    await self._deliver(lane, part)
             finally:
                 self._held -= len(batch)
                 self._wake.set()

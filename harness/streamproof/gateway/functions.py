@@ -73,6 +73,10 @@ class FunctionHost:
         """Return the ids of the processes of each function that has any."""
         return {name: pool.process_ids() for name, pool in self._pools.items()}
 
+    def log_streams(self, name: str) -> dict[str, int]:
+        """Return the id of the process behind each log stream of a function."""
+        return self._pools[name].log_streams()
+
     async def invoke(self, name: str, event: Any, *, limit_s: float | None = None) -> Any:
         """Invoke synchronously and return the answer.
 

@@ -62,7 +62,7 @@ class Gateway:
         self._connects = TokenBucket(self.clock, rate, rate or 0)
         api = description.api
         self._mappings = [
-            MappingRunner(mapping, api, self._functions, self.clock)
+            MappingRunner(mapping, api, self._functions, self.clock, description.faults)
             for mapping in description.mappings
         ]
         self._schedules = [
@@ -161,6 +161,10 @@ class Gateway:
     def process_ids(self) -> dict[str, list[int]]:
         """Return the ids of the processes that run each described function."""
         return self._functions.process_ids()
+
+    def log_streams(self, function: str) -> dict[str, int]:
+        """Return the id of the process behind each of a function's log streams."""
+        return self._functions.log_streams(function)
 
     # What a socket asks.
 

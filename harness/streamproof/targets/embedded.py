@@ -6,8 +6,10 @@ The only module that imports the reference.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import json
+import sqlite3
 import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -23,6 +25,7 @@ from streamproof.gateway import (
     ChangeRecord,
     Credentials,
     EventSourceMapping,
+    Faults,
     Function,
     Gateway,
     Limits,
@@ -42,6 +45,7 @@ WARM_WORKERS = 2
 ISOLATED_PER_WORKER = 2  # processes that run one request each whose worker died, only when needed
 WORKER_S = 900.0  # Lambda's longest
 OPEN = ("PENDING", "RETRYING")
+HELD = "PROCESSING"
 
 Core = Callable[[dict[str, Any], Services, Any], Awaitable[Any]]
 
@@ -59,6 +63,7 @@ class StackOptions:
     handlers: tuple[str, ...] = ()
     raw_echo: bool = False
     verbose: bool = False
+    faults: Faults | None = None
 
 
 class Stack:
@@ -144,6 +149,18 @@ class Stack:
         assert self._services is not None, "start comes first"  # noqa: S101 - a caller's mistake
         return self._services
 
+    def holders(self) -> dict[int, int]:
+        """Return how many requests each worker process holds at the moment, by process id."""
+        path = f"{self._state.store.as_uri()}?mode=ro"
+        statement = "SELECT worker_id, count(*) FROM requests WHERE status = ? GROUP BY worker_id"
+        with contextlib.closing(sqlite3.connect(path, uri=True)) as store:
+            held = dict(store.execute(statement, (HELD,)).fetchall())
+        return {
+            pid: held.get(log_stream, 0)
+            for function in self.gateway.process_ids()
+            for log_stream, pid in self.gateway.log_streams(function).items()
+        }
+
     def _invoke(self, function: str, event: dict[str, Any]) -> None:
         self.gateway.invoke_async(function, event)
 
@@ -218,6 +235,7 @@ class Stack:
             pages={METRICS_PATH: self._metrics_page},
             raw_echo=options.raw_echo,
             verbose=options.verbose,
+            faults=options.faults,
         )
 
 

@@ -20,7 +20,7 @@ Run = Callable[[dict[str, Any]], Awaitable[Any]]
 Page = Callable[[], tuple[str, bytes]]
 """A page: its content type and its content as they are now."""
 
-Item = TypeVar("Item")
+Item = TypeVar("Item", bound="StreamItem")
 
 MESSAGE_BYTES_MAX = 131_072  # PostToConnection Data, botocore's model; quota of WebSocket APIs
 FRAME_BYTES_MAX = 32_768  # quota of WebSocket APIs
@@ -54,8 +54,10 @@ class Function:
     A process speaks the Lambda Runtime API; each holds one invocation at a time, at most
     `environments_max` exist, `warm` are kept started. A synchronous invocation that finds all of
     them busy is throttled, an asynchronous one waits. `on_failure` names the function that gets
-    the failure document of an asynchronous invocation after `retries_async` retries.
-    `environment` is added to a process's variables and means nothing in this process.
+    the failure document of an asynchronous invocation after `retries_async` retries (0 to 2), or
+    once it would be older than `event_age_max_s` (60 to 21,600).
+    `environment` is added to a process's variables and means nothing in this process; it runs in
+    `directory`, or in the gateway's own.
     """
 
     name: str
@@ -63,11 +65,13 @@ class Function:
     handler: Callable[[dict[str, Any], Context], Any] | None = None
     command: tuple[str, ...] | None = None
     environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    directory: Path | None = None
     timeout_s: float = 29.0
     environments_max: int = 1
     warm: int = 0
     on_failure: str | None = None
     retries_async: int = 0
+    event_age_max_s: float = 21_600.0
     memory_mb: int = 512
 
 
@@ -129,6 +133,15 @@ class EventSourceMapping:
     table: str = "requests"
 
 
+class StreamItem(Protocol):
+    """A record on its way to a function."""
+
+    @property
+    def record(self) -> ChangeRecord:
+        """The change."""
+        ...
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class PostFault:
     """What goes wrong with one post: `delay_s` passes, then `status` is the answer, None the truth.
@@ -160,6 +173,8 @@ class Api:
     A route in `two_way` has a route response: its function's body goes back to the client.
     `authorizer` names a REQUEST authorizer for $connect; each of `identity_sources`, written as
     `route.request.header.NAME` or `route.request.querystring.NAME`, must be there, or it is 401.
+    Its answer is kept `authorizer_ttl_s` for the same identity: 0 to 3600, and 0 unless asked for,
+    as AWS documents the cache for HTTP APIs only.
     """
 
     routes: Mapping[str, str]
@@ -171,6 +186,7 @@ class Api:
     two_way: frozenset[str] = frozenset()
     authorizer: str | None = None
     identity_sources: tuple[str, ...] = ()
+    authorizer_ttl_s: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -206,7 +222,7 @@ class Description:
 
     `objects` is the folder whose files presigned URLs fetch; `pages` are for the operator at this
     machine, by path, and answer a loopback Host alone: a name that a web page of somebody else's
-    made to point here (DNS rebinding) reads nothing.
+    made to point here (DNS rebinding) reads nothing. `freeze` stops processes between events.
     """
 
     api: Api
@@ -219,6 +235,7 @@ class Description:
     pages: Mapping[str, Page] = dataclasses.field(default_factory=dict)
     raw_echo: bool = False
     verbose: bool = False
+    freeze: bool = True
     faults: Faults | None = None
 
     def check(self) -> None:
@@ -246,6 +263,13 @@ class Description:
         for key in self.api.routes:
             if key.startswith("$") and key not in ("$connect", "$disconnect", "$default"):
                 raise UsageError(f"route key {key!r} starts with $", "AWS keeps those for itself")
+        for source in self.api.identity_sources:
+            if re.fullmatch(r"route\.request\.(header|querystring)\..+", source) is None:
+                raise UsageError(
+                    f"identity source {source!r}",
+                    "route.request.header.NAME or route.request.querystring.NAME",
+                )
+        _check_bounds(self.api, "the API", {"authorizer_ttl_s": (0, 3600)})
         for mapping in self.mappings:
             _check_mapping(mapping)
 
@@ -257,30 +281,32 @@ def _check_function(function: Function) -> None:
             f"function {function.name!r} needs exactly one of run, handler, command",
             "say how it is called",
         )
-    if not 0 < function.timeout_s <= 900:
-        raise UsageError(
-            f"function {function.name!r} has timeout_s {function.timeout_s}", "1 to 900"
-        )
-    if not 0 <= function.warm <= function.environments_max:
-        raise UsageError(
-            f"function {function.name!r} keeps {function.warm} environments warm",
-            f"0 to environments_max, which is {function.environments_max}",
-        )
+    bounds = {
+        "timeout_s": (0.001, 900),
+        "warm": (0, function.environments_max),
+        "retries_async": (0, 2),
+        "event_age_max_s": (60, 21_600),
+    }
+    _check_bounds(function, f"function {function.name!r}", bounds)
+
+
+def _check_bounds(described: Any, what: str, bounds: Mapping[str, tuple[float, float]]) -> None:
+    for field, (low, high) in bounds.items():
+        value = getattr(described, field)
+        if not low <= value <= high:
+            raise UsageError(f"{field} of {what} is {value}", f"{low} to {high}")
 
 
 def _check_mapping(mapping: EventSourceMapping) -> None:
-    bounds = {
+    bounds: dict[str, tuple[float, float]] = {
         "batch_size": (1, 10_000),
         "batching_window_s": (0, 300),
         "lanes": (1, 100),
         "retries_max": (-1, 10_000),
     }
-    for field, (low, high) in bounds.items():
-        if not low <= getattr(mapping, field) <= high:
-            raise UsageError(
-                f"{field} of the mapping to {mapping.function!r} is {getattr(mapping, field)}",
-                f"{low} to {high}",
-            )
+    if mapping.record_age_max_s != -1:
+        bounds["record_age_max_s"] = (60, 604_800)
+    _check_bounds(mapping, f"the mapping to {mapping.function!r}", bounds)
     if mapping.starting_position not in ("LATEST", "TRIM_HORIZON"):
         raise UsageError(
             f"starting position {mapping.starting_position!r}", "LATEST or TRIM_HORIZON"

@@ -216,8 +216,10 @@ class MappingRunner:
         throttled = 0
         while True:
             event = {"Records": [item.event for item in items]}
-            call = self._calls.start(self._functions.invoke(self._mapping.function, event))
             request_id = str(uuid.uuid4())
+            call = self._calls.start(
+                self._functions.invoke(self._mapping.function, event, request_id=request_id)
+            )
             try:
                 # An invocation that runs is let finish when the mapping stops.
                 answer = await asyncio.shield(call)

@@ -9,6 +9,7 @@ returns. A process is killed.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import logging
 import uuid
@@ -26,7 +27,20 @@ THREADS_MAX = 32
 CONCURRENT_MAX = 1000  # Lambda's concurrency per region; further handlers are throttled
 ASYNC_QUEUE_MAX = 10_000  # asynchronous invocations that wait or run
 ASYNC_RETRY_S = 60.0  # the first retry after one minute, the second after two more
+THROTTLE_RETRY_S, THROTTLE_RETRY_S_MAX = 1.0, 300.0  # what was not invoked is tried again, doubling
 _LOG = logging.getLogger("streamproof.gateway")
+
+
+@dataclasses.dataclass(slots=True)
+class _Queued:
+    """An asynchronous invocation on its way to its end."""
+
+    function: Function
+    event: Any
+    since_s: float
+    request_id: str = dataclasses.field(default_factory=lambda: str(uuid.uuid4()))
+    attempts: int = 0
+    throttles: int = 0
 
 
 class FunctionHost:
@@ -45,6 +59,7 @@ class FunctionHost:
         self._threads = ThreadPoolExecutor(THREADS_MAX, thread_name_prefix="function")
         self._threads_used = 0
         self._tasks = Tasks()
+        self._queued = 0  # asynchronous invocations that wait, run, or are to be tried again
         self._stopping = False
 
     def start(self) -> None:
@@ -77,14 +92,23 @@ class FunctionHost:
         """Return the id of the process behind each log stream of a function."""
         return self._pools[name].log_streams()
 
-    async def invoke(self, name: str, event: Any, *, limit_s: float | None = None) -> Any:
+    async def invoke(
+        self,
+        name: str,
+        event: Any,
+        *,
+        limit_s: float | None = None,
+        request_id: str | None = None,
+    ) -> Any:
         """Invoke synchronously and return the answer.
 
         Raises `FunctionError` when the function raised, died or timed out, `ThrottledError` when
         it was not invoked, `IntegrationTimeoutError` when `limit_s` passed first.
         """
         function = self._function(name)
-        return await self._invoke(function, event, str(uuid.uuid4()), limit_s, wait=False)
+        return await self._invoke(
+            function, event, request_id or str(uuid.uuid4()), limit_s, wait=False
+        )
 
     def invoke_async(self, name: str, event: Any) -> str:
         """Queue an invocation and return its request id at once; raises `ThrottledError`.
@@ -92,11 +116,12 @@ class FunctionHost:
         The event is copied as JSON here, so what the caller does with it later changes nothing.
         """
         function, event = self._function(name), json.loads(json.dumps(event))
-        if self._stopping or len(self._tasks) >= ASYNC_QUEUE_MAX:
+        if self._stopping or self._queued >= ASYNC_QUEUE_MAX:
             raise ThrottledError("ConcurrentInvocationLimitExceeded")
-        request_id = str(uuid.uuid4())
-        self._tasks.start(self._attempt(function, event, request_id, 1))
-        return request_id
+        queued = _Queued(function, event, self._clock.monotonic_s())
+        self._queued += 1
+        self._tasks.start(self._attempt(queued))
+        return queued.request_id
 
     def _function(self, name: str) -> Function:
         function = self._functions.get(name)
@@ -157,32 +182,41 @@ class FunctionHost:
         if not future.cancelled():
             future.exception()  # looked at, so that the loop does not report it once more
 
-    async def _attempt(self, function: Function, event: Any, request_id: str, attempt: int) -> None:
+    async def _attempt(self, queued: _Queued) -> None:
+        function = queued.function
         try:
-            await self._invoke(function, event, request_id, None, wait=True)
-        except (FunctionError, ThrottledError) as error:
-            if self._stopping:
-                return
-            if attempt <= function.retries_async:
-                self._clock.call_later(
-                    ASYNC_RETRY_S * attempt,
-                    lambda: self._retry(function, event, request_id, attempt + 1),
-                )
-                return
-            self._fail(function, event, request_id, attempt, error)
+            await self._invoke(function, queued.event, queued.request_id, None, wait=True)
+        except FunctionError as error:
+            queued.attempts += 1
+            if queued.attempts > function.retries_async:
+                self._fail(queued, "RetriesExhausted", error)
+            else:
+                self._try_again(queued, ASYNC_RETRY_S * queued.attempts, error)
+        except ThrottledError as error:  # not invoked: no attempt
+            queued.throttles += 1
+            pause_s = THROTTLE_RETRY_S * 2 ** min(queued.throttles - 1, 20)
+            self._try_again(queued, min(pause_s, THROTTLE_RETRY_S_MAX), error)
+        else:
+            self._queued -= 1
 
-    def _retry(self, function: Function, event: Any, request_id: str, attempt: int) -> None:
-        if not self._stopping:
-            self._tasks.start(self._attempt(function, event, request_id, attempt))
-
-    def _fail(
-        self,
-        function: Function,
-        event: Any,
-        request_id: str,
-        attempts: int,
-        error: FunctionError | ThrottledError,
+    def _try_again(
+        self, queued: _Queued, pause_s: float, error: FunctionError | ThrottledError
     ) -> None:
+        age_s = self._clock.monotonic_s() - queued.since_s
+        if age_s + pause_s > queued.function.event_age_max_s:
+            self._fail(queued, "EventAgeExceeded", error)
+        else:
+            self._clock.call_later(pause_s, lambda: self._start(queued))
+
+    def _start(self, queued: _Queued) -> None:
+        if not self._stopping:
+            self._tasks.start(self._attempt(queued))
+
+    def _fail(self, queued: _Queued, condition: str, error: FunctionError | ThrottledError) -> None:
+        self._queued -= 1
+        function = queued.function
+        if self._stopping:
+            return
         _LOG.warning("asynchronous invocation of %s failed: %s", function.name, error)
         if function.on_failure is None:
             return
@@ -190,12 +224,12 @@ class FunctionHost:
             "version": "1.0",
             "timestamp": iso_time(self._clock.time_s()),
             "requestContext": {
-                "requestId": request_id,
+                "requestId": queued.request_id,
                 "functionArn": f"{function_arn(self._api, function.name)}:$LATEST",
-                "condition": "RetriesExhausted",
-                "approximateInvokeCount": attempts,
+                "condition": condition,
+                "approximateInvokeCount": queued.attempts,
             },
-            "requestPayload": event,
+            "requestPayload": queued.event,
             "responseContext": {
                 "statusCode": 200,
                 "executedVersion": "$LATEST",
@@ -203,10 +237,7 @@ class FunctionHost:
             },
             "responsePayload": error.payload(),
         }
-        try:
-            self.invoke_async(function.on_failure, document)
-        except ThrottledError:
-            _LOG.error("failure document of %s was dropped: the queue is full", function.name)
+        self.invoke_async(function.on_failure, document)  # it takes the place of what failed
 
 
 def function_arn(api: Api, name: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from typing import Any
 
 from streamproof.gateway import events, http11
 from streamproof.gateway.clock import Clock
@@ -24,6 +25,7 @@ from streamproof.gateway.proxy_answer import (
 )
 
 TARGET_CHARACTERS_MAX = 4096  # quota: length of the URL
+_POLICIES_MAX = 1024  # an authorizer's answers that are kept
 
 _MESSAGES = {
     401: "Unauthorized",
@@ -64,6 +66,7 @@ class Handshake:
         self._limit_s = description.limits.integration_timeout_s
         self._functions = functions
         self._clock = clock
+        self._policies: dict[tuple[str | None, ...], tuple[float, Any]] = {}
 
     async def decide(self, session: Session, request: http11.Request) -> Decision:
         """Run authorizer and `$connect`; sets `session.authorizer`."""
@@ -92,24 +95,38 @@ class Handshake:
         return Decision(answer.status if answer.status >= 300 else 502)
 
     async def _authorize(self, name: str, session: Session, request: http11.Request) -> int:
-        now_s = self._clock.time_s()
-        event = events.authorizer_event(self._api, session, now_s, request.headers, request.query)
-        for source in self._api.identity_sources:
-            kind, _, key = source.removeprefix("route.request.").partition(".")
-            if kind == "header":
-                value = request.header.get(key.lower())
-            else:
-                value = event["queryStringParameters"].get(key)
-            if not value:
-                return 401
+        api, asked_s = self._api, self._clock.time_s()
+        event = events.authorizer_event(api, session, asked_s, request.headers, request.query)
+        identity = tuple(_identity(source, request, event) for source in api.identity_sources)
+        if not all(identity):
+            return 401
+        known = self._policies.get(identity)
         try:
-            answer = await self._functions.invoke(name, event, limit_s=self._limit_s)
+            if known is not None and asked_s < known[0]:
+                answer = known[1]
+            else:
+                answer = await self._functions.invoke(name, event, limit_s=self._limit_s)
+                if api.authorizer_ttl_s:
+                    self._keep(identity, asked_s + api.authorizer_ttl_s, answer)
+            if not is_allowed(answer, events.method_arn(api)):
+                return 403
+            latency_ms = round((self._clock.time_s() - asked_s) * 1000)
+            session.authorizer = authorizer_context(answer, latency_ms)
         except FunctionError as error:
             return 401 if error.message == "Unauthorized" else 500
-        except (ThrottledError, IntegrationTimeoutError):
+        except (ThrottledError, IntegrationTimeoutError, MalformedAnswerError):
             return 500
-        if not is_allowed(answer, events.method_arn(self._api)):
-            return 403
-        latency_ms = round((self._clock.time_s() - now_s) * 1000)
-        session.authorizer = authorizer_context(answer, latency_ms)
         return 200
+
+    def _keep(self, identity: tuple[str | None, ...], until_s: float, answer: Any) -> None:
+        if len(self._policies) >= _POLICIES_MAX:
+            self._policies.clear()
+        self._policies[identity] = (until_s, answer)
+
+
+def _identity(source: str, request: http11.Request, event: dict[str, Any]) -> str | None:
+    _, _, kind, name = source.split(".", 3)
+    if kind == "header":
+        return request.header.get(name.lower())
+    value: str | None = event["queryStringParameters"].get(name)
+    return value

@@ -10,6 +10,7 @@ import dataclasses
 import fnmatch
 from typing import Any
 
+CONTEXT_BYTES_MAX = 8192  # "Output from an API Gateway Lambda authorizer"
 _MEMBERS = frozenset({"statusCode", "headers", "multiValueHeaders", "body", "isBase64Encoded"})
 _SUBPROTOCOL = "sec-websocket-protocol"
 
@@ -89,12 +90,19 @@ def _matches(patterns: Any, value: str, *, ignore_case: bool) -> bool:
 
 
 def authorizer_context(answer: dict[str, Any], latency_ms: int) -> dict[str, Any]:
-    """Return `requestContext.authorizer`: the principal, the context as text, the latency."""
-    context = answer.get("context")
-    own = context if isinstance(context, dict) else {}
-    texts = {
-        str(name): str(value).lower() if isinstance(value, bool) else str(value)
-        for name, value in own.items()
-        if isinstance(value, (str, int, float))
-    }
-    return {"principalId": answer["principalId"], **texts, "integrationLatency": latency_ms}
+    """Return `requestContext.authorizer`: the principal, the context as text, the latency.
+
+    Raises `MalformedAnswerError` for a context that holds objects or lists, or is over 8 KB.
+    """
+    context = answer.get("context") or {}
+    if not isinstance(context, dict):
+        raise MalformedAnswerError("the context is no object")
+    texts = {}
+    for name, value in context.items():
+        if not isinstance(value, (str, int, float)):
+            raise MalformedAnswerError(f"{name!r:.40} of the context is no text, number or truth")
+        texts[str(name)] = str(value).lower() if isinstance(value, bool) else str(value)
+    whole = {"principalId": answer["principalId"], **texts}
+    if sum(len(f"{name}{text}".encode()) for name, text in whole.items()) > CONTEXT_BYTES_MAX:
+        raise MalformedAnswerError(f"the context is over {CONTEXT_BYTES_MAX} bytes")
+    return {**whole, "integrationLatency": latency_ms}

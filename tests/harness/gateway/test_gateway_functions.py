@@ -175,8 +175,8 @@ async def test_a_failure_without_a_destination_is_logged_alone(caplog):
     assert "asynchronous invocation of f failed" in caplog.text
 
 
-async def test_the_queue_of_asynchronous_invocations_is_bounded(monkeypatch, caplog):
-    """What does not fit is throttled; a failure document that does not is dropped and logged."""
+async def test_the_queue_of_asynchronous_invocations_is_bounded(monkeypatch):
+    """What does not fit is throttled; a failure document takes the place of what failed."""
     monkeypatch.setattr(functions_module, "ASYNC_QUEUE_MAX", 1)
     let = asyncio.Event()
 
@@ -185,16 +185,59 @@ async def test_the_queue_of_asynchronous_invocations_is_bounded(monkeypatch, cap
         raise ValueError
 
     notes = Notes(answer)
+    failures = Notes()
     async with running(
-        Function("f", run=notes, on_failure="failed"), Function("failed", run=Notes())
+        Function("f", run=notes, on_failure="failed"), Function("failed", run=failures)
     ) as stage:
         stage.gateway.invoke_async("f", {})
         await notes.next()
         with pytest.raises(ThrottledError):
             stage.gateway.invoke_async("f", {})
         let.set()
+        assert (await failures.next())["requestPayload"] == {}
+
+
+async def test_what_waits_to_be_tried_again_is_in_the_queue(monkeypatch):
+    """A retry in a minute takes a place as well as an invocation that runs."""
+    monkeypatch.setattr(functions_module, "ASYNC_QUEUE_MAX", 1)
+    clock, notes = ManualClock(), Notes(lambda _event: 1 / 0)
+    async with running(Function("f", run=notes, retries_async=1), clock=clock) as stage:
+        stage.gateway.invoke_async("f", {})
+        await notes.next()
         await turns()
-    assert "was dropped" in caplog.text
+        with pytest.raises(ThrottledError):
+            stage.gateway.invoke_async("f", {})
+        clock.advance(60)
+        await notes.next()
+        await turns()
+        stage.gateway.invoke_async("f", {})
+
+
+async def test_a_throttled_asynchronous_invocation_is_no_attempt_and_ages():
+    """It is tried again after 1, 2, 4 .. 300 s, until it would be older than its maximum age."""
+    clock, failures = ManualClock(), Notes()
+
+    def throttled(_event):
+        raise ThrottledError("ConcurrentInvocationLimitExceeded")
+
+    notes = Notes(throttled)
+    async with running(
+        Function("f", run=notes, on_failure="failed", event_age_max_s=60),
+        Function("failed", run=failures),
+        clock=clock,
+    ) as stage:
+        stage.gateway.invoke_async("f", {})
+        for pause_s in (1, 2, 4, 8, 16):
+            await notes.next()
+            await turns()
+            clock.advance(pause_s - 0.1)
+            await turns()
+            assert notes.events.empty()
+            clock.advance(0.1)
+        await notes.next()
+        context = (await failures.next())["requestContext"]
+        assert context["condition"] == "EventAgeExceeded"
+        assert context["approximateInvokeCount"] == 0
 
 
 def describe(*functions, api=None, **fields):
@@ -234,6 +277,13 @@ def mapping(**fields):
         (describe(Function("f", run=run, command=("x",))), "exactly one"),
         (describe(Function("f", run=run, timeout_s=0)), "timeout_s"),
         (describe(Function("f", command=("x",), warm=2)), "warm"),
+        (describe(Function("f", run=run, retries_async=3)), "retries_async"),
+        (describe(Function("f", run=run, event_age_max_s=59)), "event_age_max_s"),
+        (describe(F, api=Api({}, identity_sources=("token",))), "identity source"),
+        (describe(F, api=Api({}, authorizer_ttl_s=3601)), "authorizer_ttl_s"),
+        (describe(F, mappings=(mapping(record_age_max_s=59),)), "record_age_max_s"),
+        (describe(F, mappings=(mapping(retries_max=10_001),)), "retries_max"),
+        (describe(F, mappings=(mapping(batching_window_s=301),)), "batching_window_s"),
         (describe(F, api=Api({"$default": "g"})), "not described"),
         (describe(F, schedules=(Schedule("g", 1),)), "not described"),
         (describe(Function("f", run=run, on_failure="g")), "not described"),

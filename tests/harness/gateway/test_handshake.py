@@ -283,6 +283,39 @@ async def test_a_throttled_authorizer_is_500():
         assert (await refused(stage)).status_code == 500
 
 
+async def test_an_authorizers_answer_is_kept_for_its_identity():
+    """The same token asks once within the time to live, another one asks anew."""
+    clock, notes = ManualClock(), Notes(AUTHORIZED)
+    api = {
+        "routes": ROUTES,
+        "authorizer": "authorizer",
+        "identity_sources": ("route.request.querystring.token",),
+        "authorizer_ttl_s": 300,
+    }
+    async with running(Function("authorizer", run=notes), api=api, clock=clock) as stage:
+        for query, asked in [("?token=a", 1), ("?token=a", 1), ("?token=b", 2)]:
+            async with stage.connect(query):
+                event = await stage.connects.next()
+                assert event["requestContext"]["authorizer"]["tenant"] == "t1"
+            assert notes.events.qsize() == asked
+        clock.advance(300)
+        async with stage.connect("?token=a"):
+            assert notes.events.qsize() == 3
+
+
+@pytest.mark.parametrize(
+    "context",
+    [{"list": [1]}, {"object": {}}, {"null": None}, {"text": "x" * 8192}, "text"],
+)
+async def test_an_authorizers_context_that_is_not_taken_is_500(context):
+    """Only texts, numbers and truths, and 8 KB of them with the principal."""
+    notes = Notes({**AUTHORIZED, "context": context})
+    api = {"routes": ROUTES, "authorizer": "authorizer"}
+    async with running(Function("authorizer", run=notes), api=api) as stage:
+        assert (await refused(stage)).status_code == 500
+        assert stage.connects.events.empty()
+
+
 async def test_an_authorizers_output_is_in_every_later_event():
     """CONNECT, MESSAGE and DISCONNECT carry principal and context."""
     notes = Notes(AUTHORIZED)

@@ -3,20 +3,24 @@
 The life of an environment: starting -> idle -> busy -> answered -> idle, and gone from anywhere. It
 is idle once its process asks for the next event, not when it has answered the last one. An
 environment that dies takes its invocation with it, at once; a function whose processes die before
-they are ready is started again with growing pauses.
+they are ready is started again with growing pauses. An idle process is stopped (SIGSTOP), so that
+work left behind after an answer makes no progress until the next event, as on Lambda.
 """
 
 from __future__ import annotations
 
 import asyncio
 import collections
+import contextlib
 import dataclasses
 import enum
 import json
 import logging
 import os
 import secrets
+import signal
 import sys
+from pathlib import Path
 from typing import Any
 
 from streamproof.gateway.clock import Clock, Timer
@@ -24,12 +28,20 @@ from streamproof.gateway.description import Description, Function
 from streamproof.gateway.errors import FunctionError, ThrottledError
 from streamproof.gateway.identifiers import new_trace_id
 from streamproof.gateway.metrics import MetricCounters
-from streamproof.gateway.processes import how_it_ended, kill, read_lines, start_process
+from streamproof.gateway.processes import (
+    Guard,
+    how_it_ended,
+    kill,
+    read_lines,
+    signal_group,
+    start_process,
+)
 from streamproof.gateway.runtime_api import RuntimeProtocol
 from streamproof.gateway.tasks import Tasks
 
 RESTART_S = 0.1  # the first pause after a start that failed, doubling
 RESTART_S_MAX = 5.0
+_NOT_INHERITED = {"AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_DEFAULT_PROFILE"}
 _LOG = logging.getLogger("streamproof.gateway")
 
 
@@ -94,7 +106,9 @@ class Environment:
             )
             port = server.sockets[0].getsockname()[1]
             self._process = await start_process(
-                self._function.command or (), self._pool.variables(self.log_stream, port)
+                self._function.command or (),
+                self._pool.variables(self.log_stream, port),
+                self._function.directory,
             )
             if self._killed:
                 kill(self._process)
@@ -116,7 +130,11 @@ class Environment:
             if stream is not None
         ]
         try:
-            how = how_it_ended(await process.wait())
+            guard = self._pool.guard
+            with guard.watching(process.pid) if guard else contextlib.nullcontext():
+                how = how_it_ended(await process.wait())
+                if guard:
+                    signal_group(process.pid, signal.SIGKILL)  # what it started is stopped
             # What runs is told at once; a grandchild may hold the pipes open for longer.
             self._gone(how)
             await asyncio.wait(output, timeout=1.0)
@@ -133,7 +151,14 @@ class Environment:
         self._timer = self._pool.clock.call_later(self._function.timeout_s, self._time_out)
         poll, self._poll = self._poll, None
         self._taker = poll
+        if self._pool.guard and self._process:
+            signal_group(self._process.pid, signal.SIGCONT)
         poll.send_next(invocation.payload, self._pool.headers(invocation))
+
+    def freeze(self) -> None:
+        """Stop the process, which has asked for its next event and so has nothing left to post."""
+        if self._pool.guard and self._process:
+            signal_group(self._process.pid, signal.SIGSTOP)
 
     def kill(self) -> None:
         """End the process, whatever it does."""
@@ -224,10 +249,16 @@ class EnvironmentPool:
     """The environments of one function: started when all are busy, reused when free."""
 
     def __init__(
-        self, function: Function, description: Description, clock: Clock, metrics: MetricCounters
+        self,
+        function: Function,
+        description: Description,
+        clock: Clock,
+        metrics: MetricCounters,
+        guard: Guard | None,
     ) -> None:
-        """At most `environments_max` at a time."""
+        """At most `environments_max` at a time; with a `guard` they are stopped between events."""
         self.clock = clock
+        self.guard = guard
         self._function = function
         self._description = description
         self._metrics = metrics
@@ -295,6 +326,7 @@ class EnvironmentPool:
             environment.invoke(self._waiting.popleft())
         else:
             self._idle.append(environment)
+            environment.freeze()
 
     def is_not_idle(self, environment: Environment) -> None:
         """An idle environment no longer asks for work."""
@@ -328,10 +360,12 @@ class EnvironmentPool:
             "AWS_REGION": api.region,
             "AWS_DEFAULT_REGION": api.region,
             "AWS_EXECUTION_ENV": f"AWS_Lambda_python{sys.version_info[0]}.{sys.version_info[1]}",
-            "LAMBDA_TASK_ROOT": os.getcwd(),  # noqa: PTH109, a text is what a variable holds
+            "LAMBDA_TASK_ROOT": str(self._function.directory or Path.cwd()),
         }
         if credentials.session_token:
             lambda_["AWS_SESSION_TOKEN"] = credentials.session_token
+        # The developer's own session or profile would not fit the keys above.
+        outside = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
         own = {
             "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{port}",
             "AWS_LAMBDA_FUNCTION_NAME": name,
@@ -340,7 +374,7 @@ class EnvironmentPool:
             "AWS_LAMBDA_LOG_GROUP_NAME": f"/aws/lambda/{name}",
             "AWS_LAMBDA_LOG_STREAM_NAME": log_stream,
         }
-        return {**os.environ, **lambda_, **self._function.environment, **own}
+        return {**outside, **lambda_, **self._function.environment, **own}
 
     def headers(self, invocation: Invocation) -> list[tuple[str, str]]:
         """Return what the Runtime API says about an event."""

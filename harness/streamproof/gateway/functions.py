@@ -12,6 +12,7 @@ import asyncio
 import dataclasses
 import json
 import logging
+import sys
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -21,6 +22,7 @@ from streamproof.gateway.description import Api, Context, Description, Function
 from streamproof.gateway.environments import EnvironmentPool
 from streamproof.gateway.errors import FunctionError, IntegrationTimeoutError, ThrottledError
 from streamproof.gateway.metrics import MetricCounters
+from streamproof.gateway.processes import Guard
 from streamproof.gateway.tasks import Tasks
 
 THREADS_MAX = 32
@@ -51,8 +53,9 @@ class FunctionHost:
         self._api = description.api
         self._clock = clock
         self._functions = {function.name: function for function in description.functions}
+        self._guard = Guard() if description.freeze and sys.platform != "win32" else None
         self._pools = {
-            function.name: EnvironmentPool(function, description, clock, metrics)
+            function.name: EnvironmentPool(function, description, clock, metrics, self._guard)
             for function in description.functions
             if function.command is not None
         }
@@ -82,6 +85,8 @@ class FunctionHost:
         self.stopping()
         await self._tasks.cancel()
         await asyncio.gather(*(pool.stop() for pool in self._pools.values()))
+        if self._guard is not None:
+            self._guard.stop()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def process_ids(self) -> dict[str, list[int]]:

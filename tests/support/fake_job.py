@@ -33,8 +33,8 @@ class FakeObjects:
         self.files: dict[str, tuple[bytes, str]] = {}
 
     async def put(self, key: str, data: bytes | Path, content_type: str) -> None:
-        assert isinstance(data, bytes)
-        self.files[key] = (data, content_type)
+        content = data if isinstance(data, bytes) else data.read_bytes()  # noqa: ASYNC240 - small
+        self.files[key] = (content, content_type)
 
     def presign(self, key: str, expires_s: int) -> str:
         assert key in self.files

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from streamer_reference.handlers import delay, echo, report
 from streamer_reference.handlers import probe as probe_pack
+from streamer_reference.handlers import process_data, report, waiting
+from streamer_reference.handlers.bulk import register_bulk
 from streamer_reference.handlers.job import JSON, Job
 from streamer_reference.handlers.registry import Handler, Registry
 
@@ -13,6 +14,7 @@ __all__ = ["JSON", "Handler", "Job", "Registry", "default_registry"]
 def default_registry(probe: bool = False) -> Registry:
     """A new registry of the built-in handlers; `probe` adds the probe pack, which is for tests."""
     registry = Registry()
-    for module in (echo, delay, report, *((probe_pack,) if probe else ())):
+    for module in (waiting, report, process_data, *((probe_pack,) if probe else ())):
         registry.include(module.registry)
+    register_bulk(registry)
     return registry

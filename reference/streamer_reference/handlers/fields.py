@@ -1,13 +1,26 @@
-"""Checks of a payload's members, one `FieldError` for each bad one (MSG-2)."""
+"""Checks of payloads, as values: one `FieldError` for each bad member (MSG-2).
+
+    validate=payload({"article": choice("lamp", "desk")}, {"count": integer(1, 100)})
+
+The first object has what must be there, the second what may be. Null is not absent.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 
 from streamer_reference.handlers.job import JSON
 from streamer_reference.protocol.errors import FieldError
 
 WORK_MS_MAX = 840_000  # a minute below Lambda's 15 minutes, left for the outcome
+
+Check = Callable[[JSON, str], list[FieldError]]  # of a value, and the path where it is
+Checks = Mapping[str, Check]
+
+
+def must_be(what: str, good: Callable[[JSON], bool]) -> Check:
+    """Any rule, said in words."""
+    return lambda value, path: [] if good(value) else [FieldError(path, f"must be {what}")]
 
 
 def is_number(value: JSON) -> bool:
@@ -15,52 +28,65 @@ def is_number(value: JSON) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-class Fields:
-    """Collects what is wrong with the members of one object; `path` is where the object is.
+def number(low: float, high: float) -> Check:
+    """A number from `low` to `high`."""
+    return must_be(f"a number from {low} to {high}", lambda v: is_number(v) and low <= v <= high)
 
-    Every check passes what is absent, unless it is required, and returns whether the member is
-    there and good. Null is not absent.
-    """
 
-    def __init__(self, members: Mapping[str, JSON], path: str = "payload") -> None:
-        self.members = members
-        self.path = path
-        self.errors: list[FieldError] = []
+def integer(low: int, high: int) -> Check:
+    """An integer from `low` to `high`."""
+    what = f"an integer from {low} to {high}"
+    return must_be(what, lambda v: type(v) is int and low <= v <= high)
 
-    def bad(self, name: str, message: str) -> None:
-        """Note an error of a member."""
-        self.errors.append(FieldError(f"{self.path}.{name}", message))
 
-    def check(
-        self, name: str, good: Callable[[JSON], bool], must: str, required: bool = False
-    ) -> bool:
-        """Any rule; `must` says it in words."""
-        if name in self.members and good(self.members[name]):
-            return True
-        if name in self.members or required:
-            self.bad(name, must if name in self.members else f"is missing; it {must}")
-        return False
+def text(chars_max: int = 256) -> Check:
+    """A text of 1 to `chars_max` characters."""
+    what = f"a text of 1 to {chars_max} characters"
+    return must_be(what, lambda v: isinstance(v, str) and 1 <= len(v) <= chars_max)
 
-    def milliseconds(self, name: str, low: float = 0, required: bool = False) -> bool:
-        """A duration in milliseconds, from `low` to `WORK_MS_MAX`."""
-        must = f"must be a number from {low} to {WORK_MS_MAX}"
-        return self.check(name, lambda v: is_number(v) and low <= v <= WORK_MS_MAX, must, required)
 
-    def integer(self, name: str, low: int, high: int) -> bool:
-        """An integer from `low` to `high`."""
-        must = f"must be an integer from {low} to {high}"
-        return self.check(
-            name, lambda v: is_number(v) and isinstance(v, int) and low <= v <= high, must
-        )
+def choice(*choices: str) -> Check:
+    """One of a few texts."""
+    return must_be(f"one of {', '.join(choices)}", lambda v: isinstance(v, str) and v in choices)
 
-    def text(self, name: str, chars_max: int, required: bool = False) -> bool:
-        """A text of 1 to `chars_max` characters."""
-        must = f"must be a text of 1 to {chars_max} characters"
-        return self.check(
-            name, lambda v: isinstance(v, str) and 1 <= len(v) <= chars_max, must, required
-        )
 
-    def choice(self, name: str, choices: Collection[str], required: bool = False) -> bool:
-        """One of a few texts."""
-        must = f"must be one of {', '.join(choices)}"
-        return self.check(name, lambda v: isinstance(v, str) and v in choices, must, required)
+def items(check: Check, low: int, high: int) -> Check:
+    """A list of `low` to `high` items, each of them checked."""
+    what = f"a list of {low} to {high} items"
+    a_list = must_be(what, lambda v: isinstance(v, list) and low <= len(v) <= high)
+    return lambda value, path: (
+        a_list(value, path)
+        or [error for index, item in enumerate(value) for error in check(item, f"{path}[{index}]")]
+    )
+
+
+def members(required: Checks, optional: Checks | None = None) -> Check:
+    """An object with these members; others are ignored."""
+    checks = {**required, **(optional or {})}
+
+    def check(value: JSON, path: str) -> list[FieldError]:
+        errors = OBJECT(value, path)
+        for name in checks if not errors else ():
+            if name in value:
+                errors += checks[name](value[name], f"{path}.{name}")
+            elif name in required:
+                errors.append(FieldError(f"{path}.{name}", "is missing"))
+        return errors
+
+    return check
+
+
+def payload(
+    required: Checks, optional: Checks | None = None
+) -> Callable[[Mapping[str, JSON]], list[FieldError]]:
+    """The `validate` of a handler whose payload has these members."""
+    check = members(required, optional)
+    return lambda value: check(value, "payload")
+
+
+ANYTHING = must_be("there", lambda _: True)
+BOOLEAN = must_be("true or false", lambda value: isinstance(value, bool))
+NUMBER = must_be("a number", is_number)
+TEXT = must_be("a text", lambda value: isinstance(value, str))
+OBJECT = must_be("an object", lambda value: isinstance(value, dict))
+MILLISECONDS = number(0, WORK_MS_MAX)

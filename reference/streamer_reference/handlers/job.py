@@ -7,14 +7,22 @@ members, so that a handler runs in a test without a server and without a clock.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import dataclasses
+import threading
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Protocol
+from concurrent.futures import Executor
+from typing import Any, Protocol, TypeVar
 
 from streamer_reference.clock import Clock, SystemClock
 from streamer_reference.objects import ObjectStore
 
 JSON = Any  # null, bool, int, float, str, list or dict with text keys, nested
+T = TypeVar("T")
+
+
+class JobEndedError(Exception):
+    """Raised in a thread by `progress` once its request has ended: nobody waits for the work."""
 
 
 class Progress(Protocol):
@@ -64,9 +72,15 @@ class Job:
     attempt: int = 1
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     clock: Clock = SystemClock()  # noqa: RUF009 - it has no state to share
+    ended: threading.Event | None = None  # of the thread that this runs in
 
     def progress(self, percentage: float, message: str | None = None) -> None:
-        """Report how far the work is, 0 to 100; from any thread, never blocking (PROG-7)."""
+        """Report how far the work is, 0 to 100; from any thread, never blocking (PROG-7).
+
+        Raises `JobEndedError` in a thread whose request has ended.
+        """
+        if self.ended is not None and self.ended.is_set():
+            raise JobEndedError
         if self.updates is not None:
             self.updates.progress(percentage, message)
 
@@ -74,3 +88,17 @@ class Job:
         """Set what goes out with every later update (PROG-5)."""
         if self.updates is not None:
             self.updates.set_metadata(key, value)
+
+
+async def in_thread(run: Callable[[Job], T], job: Job, pool: Executor | None = None) -> T:
+    """Run a function of the job off the event loop, by default in the loop's own pool.
+
+    A thread cannot be cancelled. When the caller is, the function ends at its next `job.progress`.
+    """
+    job = dataclasses.replace(job, ended=threading.Event())
+    call = contextvars.copy_context().run
+    try:
+        return await asyncio.get_running_loop().run_in_executor(pool, call, run, job)
+    finally:
+        if job.ended is not None:
+            job.ended.set()

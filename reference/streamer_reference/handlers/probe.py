@@ -12,19 +12,13 @@ import os
 import signal
 from collections.abc import Mapping
 
-from streamer_reference.handlers.fields import Fields, is_number
+from streamer_reference.handlers import fields
 from streamer_reference.handlers.job import JSON, Job
-from streamer_reference.handlers.registry import ALWAYS_QUEUED_S, ALWAYS_SHORT_S, Registry
-from streamer_reference.protocol.errors import (
-    ERROR_CODES,
-    FieldError,
-    HandlerError,
-    RetryableError,
-)
+from streamer_reference.handlers.registry import ALWAYS_QUEUED_S, Registry
+from streamer_reference.protocol import errors
 
 PERMISSION = "probe"
 STEPS_MAX = 10_000
-COUNT_KEY_CHARS_MAX = 256
 RESULT_BYTES_MIN = len('{"data":""}')
 RESULT_BYTES_MAX = 16 * 1024 * 1024
 TIME_LIMIT_MS = 30_000
@@ -34,47 +28,27 @@ FOREIGN_TEXT = "/var/task/probe.py: no item in table streamer-requests: streampr
 registry = Registry()
 
 
-@registry.handler("probe.whoami", estimated_duration_s=ALWAYS_SHORT_S, permission=PERMISSION)
+@registry.handler("probe.whoami", permission=PERMISSION)
 async def whoami(job: Job) -> JSON:
     """Answer with the sender's identity as the server believes it (AUTH-5)."""
-    return {
-        "user_id": job.user_id,
-        "tenant_id": job.tenant_id,
-        "permissions": list(job.permissions),
-        "connection_id": job.connection_id,
-    }
+    names = ("user_id", "tenant_id", "connection_id")
+    return {"permissions": list(job.permissions), **{name: getattr(job, name) for name in names}}
 
 
-def _bad_count(payload: Mapping[str, JSON]) -> list[FieldError]:
-    fields = Fields(payload)
-    fields.text("key", COUNT_KEY_CHARS_MAX, required=True)
-    return fields.errors
+_COUNT = {"key": fields.text()}
 
 
-@registry.handler(
-    "probe.count",
-    estimated_duration_s=ALWAYS_SHORT_S,
-    permission=PERMISSION,
-    validate=_bad_count,
-)
+@registry.handler("probe.count", permission=PERMISSION, validate=fields.payload(_COUNT))
 async def count(job: Job) -> JSON:
     """Answer how often probes of this tenant with that `count_key` began to run."""
     return {"count": await job.counter.read(_counter_key(job, job.payload["key"]))}
 
 
-def _bad_sync(payload: Mapping[str, JSON]) -> list[FieldError]:
-    fields = Fields(payload)
-    fields.milliseconds("ms")
-    _check_end(fields, "ok", "fail", "raise", "hang")
-    return fields.errors
+_END = {"code": fields.choice(*errors.ERROR_CODES), "count_key": fields.text()}
+_SYNC = {"ms": fields.MILLISECONDS, "end": fields.choice("ok", "fail", "raise", "hang")}
 
 
-@registry.handler(
-    "probe.sync",
-    estimated_duration_s=ALWAYS_SHORT_S,
-    permission=PERMISSION,
-    validate=_bad_sync,
-)
+@registry.handler("probe.sync", permission=PERMISSION, validate=fields.payload({}, _SYNC | _END))
 async def short_probe(job: Job) -> JSON:
     """Wait `ms`, then end as asked: an empty answer, a typed error, a foreign one, or never."""
     await _note_run(job)
@@ -83,31 +57,27 @@ async def short_probe(job: Job) -> JSON:
     return {}
 
 
-def _bad_async(payload: Mapping[str, JSON]) -> list[FieldError]:
-    fields = Fields(payload)
-    _check_end(fields, "ok", "fail", "retryable", "crash", "hang")
-    fields.integer("end_attempts", 0, 1000)
-    fields.milliseconds("time_limit_ms", low=1)
-    fields.integer("result_bytes", RESULT_BYTES_MIN, RESULT_BYTES_MAX)
+_STEP = {
+    "percentage": fields.NUMBER,  # in range or not is what PROG-1 watches
+    "ms": fields.MILLISECONDS,
+    "message": fields.TEXT,
+    "metadata": fields.OBJECT,
+}
+_ASYNC = {
+    "end": fields.choice("ok", "fail", "retryable", "crash", "hang"),
+    "end_attempts": fields.integer(0, 1000),
+    "time_limit_ms": fields.number(1, fields.WORK_MS_MAX),
+    "result_bytes": fields.integer(RESULT_BYTES_MIN, RESULT_BYTES_MAX),
+    "steps": fields.items(fields.members({}, _STEP), 0, STEPS_MAX),
+}
+_bad_members = fields.payload({}, _ASYNC | _END)
+
+
+def _bad_async(payload: Mapping[str, JSON]) -> list[errors.FieldError]:
+    bad = _bad_members(payload)
     if "result_bytes" in payload and payload.get("result") is not None:
-        fields.bad("result_bytes", "cannot be given together with result")
-    must = f"must be a list of at most {STEPS_MAX} steps"
-    if fields.check("steps", lambda v: isinstance(v, list) and len(v) <= STEPS_MAX, must):
-        for index, step in enumerate(payload["steps"]):
-            fields.errors += _bad_step(step, f"payload.steps[{index}]")
-    return fields.errors
-
-
-def _bad_step(step: JSON, path: str) -> list[FieldError]:
-    if not isinstance(step, dict):
-        return [FieldError(path, "must be an object")]
-    fields = Fields(step, path)
-    # Any number passes: keeping percentages in range is what the clause watches (PROG-1).
-    fields.check("percentage", is_number, "must be a number")
-    fields.milliseconds("ms")
-    fields.check("message", lambda v: isinstance(v, str), "must be a text")
-    fields.check("metadata", lambda v: isinstance(v, dict), "must be an object")
-    return fields.errors
+        bad.append(errors.FieldError("payload.result_bytes", "cannot be given with result"))
+    return bad
 
 
 @registry.handler(
@@ -133,28 +103,21 @@ async def long_probe(job: Job) -> JSON:
     return job.payload.get("result")
 
 
-def _check_end(fields: Fields, *ends: str) -> None:
-    fields.choice("end", ends)
-    fields.choice("code", ERROR_CODES)
-    fields.text("count_key", COUNT_KEY_CHARS_MAX)
-
-
 async def _end(job: Job) -> None:
-    code, details = job.payload.get("code"), {"end": job.payload.get("end", "ok")}
-    match details["end"]:
-        case "fail":
-            raise HandlerError(code or "PROCESSING_FAILED", "the probe was told to fail", details)
-        case "retryable" if code:
-            raise HandlerError(code, "the probe was told to fail", details, retryable=True)
-        case "retryable":
-            raise RetryableError("the probe was told to fail", details)
-        case "raise":
-            raise LookupError(FOREIGN_TEXT)
-        case "crash":
-            # Windows has no SIGKILL; there SIGTERM ends a process as abruptly.
-            os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))
-        case "hang":
-            await asyncio.get_running_loop().create_future()
+    code, end = job.payload.get("code", "PROCESSING_FAILED"), job.payload.get("end", "ok")
+    if end in ("fail", "retryable"):
+        again = end == "retryable"
+        message, details = "the probe was told to fail", {"end": end}
+        if again and "code" not in job.payload:
+            raise errors.RetryableError(message, details)
+        raise errors.HandlerError(code, message, details, retryable=again)
+    if end == "raise":
+        raise LookupError(FOREIGN_TEXT)
+    if end == "crash":
+        # Windows has no SIGKILL; there SIGTERM ends a process as abruptly.
+        os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))
+    if end == "hang":
+        await asyncio.get_running_loop().create_future()
 
 
 async def _note_run(job: Job) -> None:

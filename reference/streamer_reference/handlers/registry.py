@@ -8,24 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import functools
 import hashlib
 import importlib.metadata
 import importlib.util
 import inspect
 import math
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from streamer_reference.handlers.job import JSON, Job
-from streamer_reference.protocol.errors import (
-    CODE_PATTERN,
-    ERROR_CODES,
-    ErrorCode,
-    FieldError,
-    HandlerError,
-)
+from streamer_reference.handlers.job import JSON, Job, in_thread
+from streamer_reference.observability.logs import log
+from streamer_reference.protocol import errors
+from streamer_reference.protocol.errors import ErrorCode, FieldError, StreamerError
 from streamer_reference.protocol.limits import ACTION_PATTERN
 
 ENTRY_POINT_GROUP = "streamer_reference.handlers"
@@ -33,28 +30,18 @@ ENTRY_POINT_GROUP = "streamer_reference.handlers"
 RESERVED_ACTIONS = frozenset({"status", "cancel", "subscribe", "unsubscribe", "broadcast"})
 
 QUEUE_THRESHOLD_S = 5.0  # ROUTE-3
-ALWAYS_SHORT_S = 0.0  # an estimate below every threshold
 ALWAYS_QUEUED_S = math.inf  # an estimate above every threshold
 
 Run = Callable[[Job], Any]  # async, or sync: then it runs in a thread
 Next = Callable[[Job], Awaitable[JSON]]
 Middleware = Callable[[Job, Next], Awaitable[JSON]]
 Validate = Callable[[Mapping[str, JSON]], list[FieldError]]
-CallSync = Callable[[Run, Job], Awaitable[JSON]]
 RunT = TypeVar("RunT", bound=Run)
 MiddlewareT = TypeVar("MiddlewareT", bound=Middleware)
 
 
 class RegistrationError(ValueError):
-    """A handler that cannot be registered: the caller's mistake, found at start."""
-
-
-class DuplicateHandlerError(RegistrationError):
-    """A second handler for an action, or one for an action of the router's own (ROUTE-5)."""
-
-
-class UnregisteredCodeError(Exception):
-    """A handler raised a code that nobody registered; a client is told of a failure, no more."""
+    """A handler that cannot be: the second one for an action (ROUTE-5), or a wrong one."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +57,7 @@ class Handler:
 
     action: str
     run: Run
-    estimated_duration_s: float = ALWAYS_SHORT_S
+    estimated_duration_s: float = 0.0
     permission: str | None = None
     time_limit_s: float | Callable[[Mapping[str, JSON]], float] = 300.0
     attempts: int = 3  # ASYNC-5
@@ -79,42 +66,25 @@ class Handler:
 
     def __post_init__(self) -> None:
         limit_is_good = callable(self.time_limit_s) or 0 < self.time_limit_s < math.inf
-        for good, must in (
-            (ACTION_PATTERN.fullmatch(self.action), "the action must be A-Z a-z 0-9 . _ -"),
-            (self.estimated_duration_s >= 0, "estimated_duration_s must be 0 or more"),
-            (limit_is_good, "time_limit_s must be above 0 and finite"),
-            (self.attempts >= 1, "attempts must be 1 or more"),
-        ):
+        for name, good in {
+            "action": ACTION_PATTERN.fullmatch(self.action),
+            "estimated_duration_s": self.estimated_duration_s >= 0,
+            "time_limit_s": limit_is_good,
+            "attempts": self.attempts >= 1,
+        }.items():
             if not good:
-                raise RegistrationError(f"{self.action!r}: {must}")
+                raise RegistrationError(f"{self.action!r}: {name} is out of its bounds")
         for code in self.error_codes:
-            if not CODE_PATTERN.fullmatch(code.code) or code.code in ERROR_CODES:
+            if not errors.CODE_PATTERN.fullmatch(code.code) or code.code in errors.ERROR_CODES:
                 raise RegistrationError(f"{self.action!r}: {code.code!r} is taken or malformed")
 
     def is_queued(self, threshold_s: float = QUEUE_THRESHOLD_S) -> bool:
         """Whether a request for this action is queued rather than run at once (ROUTE-3)."""
         return self.estimated_duration_s > threshold_s
 
-    def is_async(self) -> bool:
-        """Whether `run` is a coroutine function; any other one belongs in a thread."""
-        return inspect.iscoroutinefunction(self.run) or inspect.iscoroutinefunction(
-            getattr(self.run, "__call__", None)  # noqa: B004 - an object may have an async __call__
-        )
-
     def time_limit_of(self, payload: Mapping[str, JSON]) -> float:
         """The time limit for this payload, in seconds."""
         return self.time_limit_s(payload) if callable(self.time_limit_s) else self.time_limit_s
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class LoadFailure:
-    """A source of handlers that could not be loaded, to be named in the log at start."""
-
-    source: str
-    reason: str
-
-    def __str__(self) -> str:
-        return f"{self.source}: {self.reason}"
 
 
 class Registry:
@@ -122,7 +92,7 @@ class Registry:
 
     def __init__(self) -> None:
         self._handlers: dict[str, Handler] = {}
-        self.error_codes: Mapping[str, ErrorCode] = ERROR_CODES
+        self.error_codes: Mapping[str, ErrorCode] = errors.ERROR_CODES
         self.middlewares: tuple[Middleware, ...] = ()
 
     def __iter__(self) -> Iterator[Handler]:
@@ -135,7 +105,7 @@ class Registry:
     def handler(self, action: str, **options: Any) -> Callable[[RunT], RunT]:
         """Register the decorated function for an action; the options are the fields of `Handler`.
 
-        Raises `DuplicateHandlerError` when the action is taken, `RegistrationError` otherwise.
+        Raises `RegistrationError`.
         """
 
         def register(run: RunT) -> RunT:
@@ -149,7 +119,7 @@ class Registry:
         added, codes = dict(self._handlers), dict(self.error_codes)
         for handler in handlers:
             if handler.action in added or handler.action in RESERVED_ACTIONS:
-                raise DuplicateHandlerError(f"{handler.action!r} has a handler already")
+                raise RegistrationError(f"{handler.action!r} has a handler already")
             added[handler.action] = handler
             for code in handler.error_codes:
                 if codes.setdefault(code.code, code) != code:
@@ -166,59 +136,82 @@ class Registry:
         self.add(*other)
         self.middlewares += other.middlewares
 
-    def bind(self, handler: Handler, call_sync: CallSync = asyncio.to_thread) -> Next:
-        """The handler behind the middleware; `call_sync` runs a sync one off the event loop.
+    def admit(
+        self, action: str, payload: Mapping[str, JSON], permissions: Collection[str]
+    ) -> Handler:
+        """The handler that may run; `StreamerError` for action, permission, payload (MSG-2)."""
+        if (handler := self.get(action)) is None:
+            raise StreamerError("INVALID_ACTION")
+        if handler.permission is not None and handler.permission not in permissions:
+            raise StreamerError("FORBIDDEN")
+        try:
+            bad = handler.validate(payload)
+        except Exception as error:  # noqa: BLE001 - a team's validation may raise anything
+            log("error", "a validation failed", error_type=type(error).__name__, action=action)
+            raise StreamerError("INTERNAL_ERROR") from None
+        if bad:
+            raise errors.ValidationError(bad)
+        return handler
 
-        Awaiting it raises what the handler raises, and `UnregisteredCodeError` (ERR-1).
+    async def call(self, handler: Handler, job: Job, limit_s: float | None) -> JSON:
+        """The handler's result, behind the middleware; `StreamerError` TIMEOUT after `limit_s`.
+
+        Raises what the handler raises, and `LookupError` for a code that nobody registered.
         """
-        is_async, codes = handler.is_async(), self.error_codes
-
-        async def run(job: Job) -> JSON:
-            return await handler.run(job) if is_async else await call_sync(handler.run, job)
-
-        bound: Next = run
+        is_async = inspect.iscoroutinefunction(handler.run)
+        bound: Next = handler.run if is_async else functools.partial(in_thread, handler.run)
         for middleware in reversed(self.middlewares):
-            bound = _around(middleware, bound)
-
-        async def checked(job: Job) -> JSON:
-            try:
+            bound = functools.partial(_around, middleware, bound)
+        deadline, task = asyncio.timeout(limit_s), asyncio.current_task()
+        try:
+            async with deadline:
                 return await bound(job)
-            except HandlerError as error:
-                if error.code not in codes:
-                    raise UnregisteredCodeError(f"{handler.action!r}: {error.code}") from error
-                error.retryable = error.retryable or codes[error.code].retryable
-                if error.message == error.code:  # raised without a message
-                    error.message = codes[error.code].meaning
+        except StreamerError as error:
+            if (code := self.error_codes.get(error.code)) is None:
+                raise LookupError(f"{handler.action!r}: {error.code} is not registered") from error
+            error.retryable = error.retryable or code.retryable
+            if error.message == error.code:  # raised without a message
+                error.message = code.meaning
+            raise
+        except TimeoutError:
+            if deadline.expired():
+                raise StreamerError("TIMEOUT") from None
+            raise
+        except asyncio.CancelledError:
+            if task is None or task.cancelling():
                 raise
+            # Nobody cancelled this: the handler awaited something that it had cancelled itself.
+            raise RuntimeError("the handler raised CancelledError") from None
+        except SystemExit:
+            raise RuntimeError("the handler tried to end its process") from None
 
-        return checked
+    def bind(self, handler: Handler) -> Next:
+        """The handler behind the middleware, without a limit."""
+        return lambda job: self.call(handler, job, None)
 
-    def load_file(self, path: Path) -> LoadFailure | None:
+    def load_file(self, path: Path) -> str | None:
         """Include the `registry` of a Python file; what is wrong is returned, not raised."""
         return self._load(str(path), lambda: getattr(_run_file(path), "registry", None))
 
-    def load_entry_points(self, group: str = ENTRY_POINT_GROUP) -> tuple[LoadFailure, ...]:
-        """Include each registry that an installed distribution names; return the broken ones."""
+    def load_entry_points(self, group: str = ENTRY_POINT_GROUP) -> list[str]:
+        """Include each registry that an installed distribution names; return what is wrong."""
         points = sorted(importlib.metadata.entry_points(group=group), key=lambda p: p.name)
-        results = [self._load(f"{point.name} = {point.value}", point.load) for point in points]
-        return tuple(failure for failure in results if failure is not None)
+        wrong = [self._load(f"{point.name} = {point.value}", point.load) for point in points]
+        return [reason for reason in wrong if reason is not None]
 
-    def _load(self, source: str, load: Callable[[], object]) -> LoadFailure | None:
+    def _load(self, source: str, load: Callable[[], object]) -> str | None:
         try:
             loaded = load()
             if not isinstance(loaded, Registry):
-                return LoadFailure(source, "it has no Registry of that name")
+                return f"{source}: it has no Registry of that name"
             self.include(loaded)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a team's module may raise anything
-            return LoadFailure(source, f"{type(error).__name__}: {error}")
+            return f"{source}: {type(error).__name__}: {error}"
         return None
 
 
-def _around(middleware: Middleware, inner: Next) -> Next:
-    async def call(job: Job) -> JSON:
-        return await middleware(job, inner)
-
-    return call
+async def _around(middleware: Middleware, inner: Next, job: Job) -> JSON:
+    return await middleware(job, inner)
 
 
 def _run_file(path: Path) -> object:

@@ -2,104 +2,94 @@
 
 from __future__ import annotations
 
-import asyncio
-import concurrent.futures
 import datetime
-import hashlib
-import json
-import threading
+import re
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from pathlib import Path
 
+from streamer_reference.handlers import fields, tables
+from streamer_reference.handlers.files import CONTENT_TYPES, publish
 from streamer_reference.handlers.job import JSON, Job
+from streamer_reference.handlers.pipeline import aggregate
 from streamer_reference.handlers.registry import ALWAYS_QUEUED_S, Registry
-from streamer_reference.handlers.report_data import Advance, Order, Report, bad_order, summarise
-from streamer_reference.handlers.report_pdf import write_pdf
-from streamer_reference.handlers.report_tables import write_csv, write_xlsx
-from streamer_reference.protocol.errors import HandlerError
+from streamer_reference.handlers.sample_data import sales
+from streamer_reference.protocol.errors import FieldError
 
-EXPIRES_S = 900  # a presigned URL lives 15 minutes; `status` signs a fresh one
-TIME_LIMIT_S = 300.0
-CONTENT_TYPES = {
-    "csv": "text/csv; charset=utf-8",
-    "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
-    "pdf": "application/pdf",
+DAYS_MAX = 366
+PERIODS: Mapping[str, Callable[[str], str]] = {  # of a day as YYYY-MM-DD
+    "monthly": lambda day: day[:7],
+    "quarterly": lambda day: f"{day[:4]}-Q{(int(day[5:7]) + 2) // 3}",
+    "annual": lambda day: day[:4],
+    "custom": lambda day: day,
 }
-_WRITERS = {"csv": write_csv, "xlsx": write_xlsx, "pdf": write_pdf}
-_SUMMARISED, _WRITTEN = 40.0, 90.0  # percentages at which the work passes from part to part
+COLUMNS = ("period", "sales", "units", "average", "revenue")
+_METRICS = (("count", ""), ("sum", "units"), ("sum", "revenue_cents"))
 
 registry = Registry()
-# One thread: matplotlib is not safe in two at once, and a second would only fight for the lock.
-_WRITER = concurrent.futures.ThreadPoolExecutor(max_workers=1, thread_name_prefix="report")
 
 
-class _StoppedError(Exception):
-    """The request ended while its file was being written; nobody waits for this."""
+def _is_date(value: JSON) -> bool:
+    try:  # date.fromisoformat takes more forms than YYYY-MM-DD, and \\d more digits than ASCII's
+        return bool(re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", value) and _date(value))
+    except (TypeError, ValueError):
+        return False
 
 
-@registry.handler(
-    "generate_report",
-    estimated_duration_s=ALWAYS_QUEUED_S,
-    time_limit_s=TIME_LIMIT_S,
-    validate=bad_order,
+_date = datetime.date.fromisoformat
+_DAY = fields.must_be("a date as YYYY-MM-DD", _is_date)
+_bad_members = fields.payload(
+    {"start_date": _DAY, "end_date": _DAY, "format": fields.choice(*CONTENT_TYPES)},
+    {"report_type": fields.choice(*PERIODS), "include_charts": fields.BOOLEAN},
 )
+
+
+def _bad_order(payload: Mapping[str, JSON]) -> list[FieldError]:
+    errors = _bad_members(payload)
+    if all(_is_date(payload.get(name)) for name in ("start_date", "end_date")):
+        if (days := _days(payload)) < 1:
+            errors.append(FieldError("payload.start_date", "must not be after end_date"))
+        elif days > DAYS_MAX:
+            errors.append(FieldError("payload.end_date", f"must make at most {DAYS_MAX} days"))
+    return errors
+
+
+def _days(payload: Mapping[str, JSON]) -> int:
+    """How many days are asked for, both dates included."""
+    return (_date(payload["end_date"]) - _date(payload["start_date"])).days + 1
+
+
+@registry.handler("generate_report", estimated_duration_s=ALWAYS_QUEUED_S, validate=_bad_order)
 async def generate_report(job: Job) -> JSON:
     """Write the report, store it, and end with where it is and what is in it."""
-    if job.objects is None:
-        raise HandlerError("SERVICE_UNAVAILABLE", "there is no object store to put the file in")
-    order = Order.of(job.payload)
-    generated_at = _now(job)
-    stop = threading.Event()
-    try:
-        loop = asyncio.get_running_loop()
-        report, content = await loop.run_in_executor(_WRITER, _make, job, order, generated_at, stop)
-    finally:
-        stop.set()  # a thread cannot be cancelled; it looks here at its next step
-    key = _key(job, order)
-    await job.objects.put(key, content, CONTENT_TYPES[order.format])
-    expires_at = _now(job) + datetime.timedelta(seconds=EXPIRES_S)
-    url = job.objects.presign(key, EXPIRES_S)
-    job.progress(100.0, "The report is stored")
-    return {
-        "url": url,
-        "format": order.format,
-        "records": len(report.records),
-        "size_bytes": len(content),
-        "generated_at": _rfc3339(generated_at),
-        "expires_at": _rfc3339(expires_at),
-        "stats": report.stats(),
-    }
+    name = f"sales-{job.payload['start_date']}-{job.payload['end_date']}"
+    return await publish(job, f"{name}.{job.payload['format']}", _write)
 
 
-def _make(
-    job: Job, order: Order, generated_at: datetime.datetime, stop: threading.Event
-) -> tuple[Report, bytes]:
-    """The part that burns the processor: runs in the writer's thread, never on the event loop."""
-    reading = _part(job, stop, 0.0, _SUMMARISED, "Reading sales")
-    report = summarise(order, generated_at, reading)
-    writing = _part(job, stop, _SUMMARISED, _WRITTEN, f"Writing {order.format}")
-    return report, _WRITERS[order.format](report, writing)
+def _write(job: Job, path: Path) -> dict[str, JSON]:
+    """The part that burns the processor: runs in a thread, never on the event loop."""
+    order, form = job.payload, job.payload["format"]
+    days, period_of = _days(order), PERIODS[order.get("report_type", "custom")]
+    rows = sales(
+        _date(order["start_date"]), days, lambda f: job.progress(round(40 * f, 1), "Reading sales")
+    )
+    dated = ({**row, "period": period_of(str(row["day"]))} for row in rows)
+    totals = aggregate(dated, ("period",), _METRICS)
+    lines = [
+        (period, count, units, _money(round(cents / count)), _money(cents))
+        for period, count, units, cents in totals
+    ]
+    sold, units, cents = (sum(total[place] for total in totals) for place in (1, 2, 3))
+    if form == "csv":
+        tables.write_csv(path, COLUMNS, lines)
+    else:
+        title = f"Sales {order['start_date']} to {order['end_date']}"
+        table = tables.Table(title, COLUMNS, lines, order.get("include_charts", False))
+        write = tables.write_pdf if form == "pdf" else tables.write_xlsx
+        write(path, table, lambda f: job.progress(round(40 + 50 * f, 1), f"Writing {form}"))
+    stats = {"days": days, "sales": sold, "units": units, "revenue_cents": cents}
+    return {"records": len(lines), "stats": {**stats, "average_sale_cents": round(cents / sold)}}
 
 
-def _part(job: Job, stop: threading.Event, low: float, high: float, message: str) -> Advance:
-    """The `advance` of one part of the work: reports its share, and stops it when nobody waits."""
-
-    def advance(fraction: float) -> None:
-        if stop.is_set():
-            raise _StoppedError
-        job.progress(round(low + fraction * (high - low), 1), message)
-
-    return advance
-
-
-def _key(job: Job, order: Order) -> str:
-    """One per attempt: an attempt that was given up cannot replace the file of a later one."""
-    owner = json.dumps([job.tenant_id, job.user_id, job.request_id, job.attempt])
-    name = f"sales-{order.report_type}-{order.start}-{order.end}.{order.format}"
-    return f"reports/{hashlib.sha256(owner.encode()).hexdigest()[:32]}/{name}"
-
-
-def _now(job: Job) -> datetime.datetime:
-    return datetime.datetime.fromtimestamp(job.clock.now_ms() / 1000, datetime.UTC)
-
-
-def _rfc3339(moment: datetime.datetime) -> str:
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def _money(cents: int) -> Decimal:
+    return Decimal(cents).scaleb(-2)

@@ -25,7 +25,7 @@ async def _run(action: str, job: Job):
     handler = registry.get(action)
     assert handler is not None
     assert handler.validate(job.payload) == []
-    return await registry.bind(handler)(job)
+    return await registry.call(handler, job, 60)
 
 
 @pytest.mark.parametrize("text", EXACT)

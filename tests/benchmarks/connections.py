@@ -1,0 +1,337 @@
+"""Hold 10,000 idle connections to `streamproof serve`, and see what hostile ones do to the others.
+
+    python tests/benchmarks/connections.py            three minutes
+    python tests/benchmarks/connections.py --help
+
+Printed: what one idle connection costs in resident memory of the process of `serve`, the store's
+rows being on disk; and the latency of short requests of others, from the moment each was planned
+for, beside clients that do not read, clients that are gone without a word, and 500 connects per
+second. Exit 0 when each bound holds, 1 when one is missed, 2 when it could not be run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from streamproof.targets.base import Description
+from streamproof.targets.tokens import TokenMint
+from streamproof.terminal import note, say
+
+MEMORY_BYTES_MAX = 15_000  # per idle connection
+LATENCY_MS_P99_MAX = 10.0
+CONNECTS_PER_S = 500
+PROBES, PROBES_PER_S = 50, 100
+SLOW, SLOW_PER_S, SLOW_BYTES = 5, 20, 30_000
+GONE = 50  # of each kind: open connections, and handshakes that were never finished
+OPENING_MAX = 64  # handshakes under way at once
+TEXT = 0x81  # the first byte of a text message in one frame
+SERVE = "import sys; from streamproof.cli import main; sys.exit(main())"
+
+
+class Client(asyncio.Protocol):
+    """A WebSocket client that costs next to nothing: frames masked with zeros, text only."""
+
+    def __init__(self) -> None:
+        """Wait for the handshake's answer."""
+        self.opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.answered: dict[str, float] = {}
+        self._buffer = bytearray()
+        self.transport: asyncio.Transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the socket."""
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """A handshake that ends so has failed."""
+        if not self.opened.done():
+            self.opened.set_exception(ConnectionError("closed during the handshake"))
+
+    def data_received(self, data: bytes) -> None:
+        """Read the handshake's answer, then frames; note when each request was answered."""
+        now_s = time.perf_counter()
+        self._buffer += data
+        if not self.opened.done():
+            end = self._buffer.find(b"\r\n\r\n")
+            if end < 0:
+                return
+            status = self._buffer.split(b" ", 2)[1]
+            del self._buffer[: end + 4]
+            if status == b"101":
+                self.opened.set_result(None)
+            else:
+                self.opened.set_exception(ConnectionError(f"status {status.decode()}"))
+        while (text := self._next_text()) is not None:
+            self.answered[json.loads(text)["request_id"]] = now_s
+
+    def _next_text(self) -> bytes | None:
+        buffer = self._buffer
+        if len(buffer) < 2:
+            return None
+        size, start = buffer[1] & 0x7F, 2
+        if size >= 126:
+            start = 4 if size == 126 else 10
+            if len(buffer) < start:
+                return None
+            size = int.from_bytes(buffer[2:start], "big")
+        if len(buffer) < start + size:
+            return None
+        text = bytes(buffer[start : start + size]) if buffer[0] == TEXT else None
+        del buffer[: start + size]
+        return text
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Send one text message."""
+        text = json.dumps(message).encode()
+        size = len(text)
+        short = bytes([0x80 | size]) if size < 126 else b"\xfe" + size.to_bytes(2, "big")
+        self.transport.write(bytes([TEXT]) + short + bytes(4) + text)
+
+
+async def open_one(url: str, token: str, part: int | None = None) -> Client:
+    """Open a connection; with `part`, send so many bytes of the handshake and no more."""
+    address = urlsplit(url)
+    request = (
+        f"GET {address.path}?Authorization={token} HTTP/1.1\r\nHost: {address.netloc}\r\n"
+        "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+        "Sec-WebSocket-Key: AQIDBAUGBwgJCgsMDQ4PEA==\r\n\r\n"
+    )
+    loop = asyncio.get_running_loop()
+    transport, client = await loop.create_connection(
+        Client, str(address.hostname), int(address.port or 0)
+    )
+    transport.write(request.encode()[:part])
+    if part is None:
+        async with asyncio.timeout(30):
+            await client.opened
+    return client
+
+
+async def open_many(url: str, token: str, count: int) -> list[Client]:
+    """Open `count` connections, some at a time."""
+    turn = asyncio.Semaphore(OPENING_MAX)
+
+    async def one() -> Client:
+        async with turn:
+            return await open_one(url, token)
+
+    return list(await asyncio.gather(*(one() for _ in range(count))))
+
+
+async def hold(url: str, token: str, count: int) -> None:
+    """Hold idle connections until the end of standard input."""
+    clients = await open_many(url, token, count)
+    await _until_told()
+    del clients
+
+
+async def vanish(url: str, token: str, count: int) -> None:
+    """Open connections and begin handshakes; the process is stopped once it has told of them."""
+    clients = await open_many(url, token, count)
+    clients += [await open_one(url, token, part=40) for _ in range(count)]
+    await _until_told()
+    del clients
+
+
+async def read_nothing(url: str, token: str, count: int) -> None:
+    """Ask for answers of 30 KB, twenty a second on each connection, and never read one."""
+    clients = await open_many(url, token, count)
+    for client in clients:
+        client.transport.pause_reading()
+    asking = asyncio.ensure_future(_ask(clients))
+    await _until_told()
+    asking.cancel()
+
+
+async def _ask(clients: list[Client]) -> None:
+    while True:
+        for client in clients:
+            client.send({"action": "echo", "payload": {"text": "x" * SLOW_BYTES}})
+        await asyncio.sleep(1 / SLOW_PER_S)
+
+
+async def churn(url: str, token: str, per_s: int) -> None:
+    """Open connections at a rate and drop each a second later."""
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def one() -> None:
+        client = await open_one(url, token)
+        await asyncio.sleep(1)
+        client.transport.abort()
+
+    opening = asyncio.ensure_future(_at_rate(per_s, lambda: tasks.add(asyncio.create_task(one()))))
+    await _until_told()
+    opening.cancel()
+    done, pending = await asyncio.wait(tasks, timeout=5)
+    failed = [task for task in done if task.exception()]
+    note(f"{len(tasks)} connects, {len(failed) + len(pending)} failed")
+
+
+async def _at_rate(per_s: float, start: Any) -> None:
+    began_s, count = time.perf_counter(), 0
+    while True:
+        start()
+        count += 1
+        await asyncio.sleep(max(0.0, began_s + count / per_s - time.perf_counter()))
+
+
+async def _until_told() -> None:
+    """Tell that all is in place, and wait for the end of standard input."""
+    say("ready")
+    sys.stdout.flush()
+    await asyncio.to_thread(sys.stdin.read)
+
+
+ROLES = {"hold": hold, "vanish": vanish, "read-nothing": read_nothing, "churn": churn}
+
+
+async def measure(clients: list[Client], seconds: float) -> list[float]:
+    """Ask each client in turn, at a rate; sorted latencies from the planned moment, in ms."""
+    for client in clients:
+        client.answered.clear()
+    began_s = time.perf_counter() + 0.1
+    planned = {}
+    for number in range(int(seconds * PROBES_PER_S)):
+        planned[f"{number}"] = at_s = began_s + number / PROBES_PER_S
+        await asyncio.sleep(max(0.0, at_s - time.perf_counter()))
+        clients[number % len(clients)].send({"id": f"{number}", "action": "echo"})
+    for _ in range(3000):
+        if sum(len(client.answered) for client in clients) == len(planned):
+            break
+        await asyncio.sleep(0.01)
+    else:
+        raise OSError("some requests were not answered within 30 s")
+    answered = {key: at_s for client in clients for key, at_s in client.answered.items()}
+    return sorted((answered[key] - at_s) * 1000 for key, at_s in planned.items())
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[Description]:
+    """Run `streamproof serve` without limits of rate."""
+    state = ["--state", str(folder), "--rate-limit", "0", "--in-flight-limit", "0"]
+    command = [sys.executable, "-c", SERVE, "serve", *state]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            yield Description.from_json(process.stdout.readline(), "serve")
+        finally:
+            process.terminate()
+
+
+@contextmanager
+def other(role: str, url: str, token: str, count: int) -> Iterator[int]:
+    """Run a role in a process of its own, from when it is in place; its id."""
+    command = [sys.executable, __file__, "--role", role, url, token, str(count)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            if process.stdout.readline() != "ready\n":
+                raise OSError(f"{role} did not come into place")
+            yield process.pid
+        finally:
+            process.send_signal(signal.SIGCONT)
+            process.stdin.close()
+
+
+def resident_bytes(process_id: int) -> int:
+    """The resident memory of a process."""
+    for line in Path(f"/proc/{process_id}/status").read_text(encoding="ascii").splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) * 1024
+    raise OSError(f"no VmRSS of {process_id}")
+
+
+def raise_files_limit(wanted: int) -> None:
+    """Raise this process's limit of open files, which its children inherit."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < wanted:
+        raise OSError(f"{wanted} open files are needed: raise the hard limit with ulimit -Hn")
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+async def run(args: argparse.Namespace, folder: Path) -> bool:
+    """Measure everything; whether each bound holds."""
+    held = []
+    with ExitStack() as stack:
+        target = stack.enter_context(serving(folder))
+        mint = TokenMint.read(Path(str(target.jwt_private_key)), target.issuer, target.audience)
+        url, token, process_id = target.url, mint.good(), int(target.pid or 0)
+        with other("hold", url, token, min(1000, args.connections)):
+            pass  # what the first connections cost once is no cost of each
+        clients = await open_many(url, token, PROBES)
+        await measure(clients, 2)
+        before = resident_bytes(process_id)
+        stack.enter_context(other("hold", url, token, args.connections))
+        cost = (resident_bytes(process_id) - before) / args.connections
+        held.append(_judge(f"{args.connections} idle", cost, MEMORY_BYTES_MAX, "bytes each"))
+        gc.collect()
+        gc.disable()
+        for what, role, count in (
+            ("nothing else", None, 0),
+            (f"{SLOW} that do not read", "read-nothing", SLOW),
+            (f"{2 * GONE} half-open sockets", "vanish", GONE),
+            (f"{CONNECTS_PER_S} connects a second", "churn", CONNECTS_PER_S),
+        ):
+            with ExitStack() as phase:
+                if role is not None:
+                    hostile = phase.enter_context(other(role, url, token, count))
+                    if role == "vanish":
+                        os.kill(hostile, signal.SIGSTOP)
+                times = await measure(clients, args.seconds)
+            p50, p99, worst = times[len(times) // 2], times[len(times) * 99 // 100], times[-1]
+            detail = f"ms p99 (p50 {p50:.1f}, max {worst:.1f}, n {len(times)})"
+            held.append(_judge(f"beside {what}", p99, LATENCY_MS_P99_MAX, detail))
+    return all(held)
+
+
+def _judge(what: str, value: float, bound: float, unit: str) -> bool:
+    holds = value < bound
+    say(f"{'holds ' if holds else 'MISSED'}  {what}: {value:,.1f} {unit}, bound {bound:,.0f}")
+    sys.stdout.flush()
+    return holds
+
+
+def main() -> int:
+    """See the module."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--connections", type=int, default=10_000, metavar="N")
+    parser.add_argument("--seconds", type=float, default=20.0, help="of each phase (default 20)")
+    args = parser.parse_args()
+    try:
+        raise_files_limit(args.connections + 2000)
+        with tempfile.TemporaryDirectory(prefix="connections-") as name:
+            return 0 if asyncio.run(run(args, Path(name))) else 1
+    except (OSError, ValueError, TimeoutError) as error:
+        note(f"could not be run: {error!r}")
+        return 2
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--role"]:
+        _, _, name, url, token, count = sys.argv
+        asyncio.run(ROLES[name](url, token, int(count)))
+        sys.exit(0)
+    sys.exit(main())

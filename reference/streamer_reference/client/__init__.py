@@ -1,26 +1,7 @@
 """The client library: connect, ask, follow the progress, stay connected."""
 
-from streamer_reference.client.errors import (
-    ClientClosedError,
-    ClientError,
-    ConnectionLostError,
-    RequestFailedError,
-    TokenRefusedError,
-    UnreachableError,
-)
+from streamer_reference.client import errors
 from streamer_reference.client.exchange import Progress, StoredResult
-from streamer_reference.client.streamer_client import Broadcast, Counters, StreamerClient
+from streamer_reference.client.streamer_client import Broadcast, StreamerClient
 
-__all__ = [
-    "Broadcast",
-    "ClientClosedError",
-    "ClientError",
-    "ConnectionLostError",
-    "Counters",
-    "Progress",
-    "RequestFailedError",
-    "StoredResult",
-    "StreamerClient",
-    "TokenRefusedError",
-    "UnreachableError",
-]
+__all__ = ["Broadcast", "Progress", "StoredResult", "StreamerClient", "errors"]

@@ -12,13 +12,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from streamer_reference.protocol.errors import ERROR_CODES
-
 
 class ClientError(Exception):
-    """The root. `definite` says that the work surely did not happen."""
-
-    definite = False
+    """The root."""
 
 
 class RequestFailedError(ClientError):
@@ -26,13 +22,11 @@ class RequestFailedError(ClientError):
 
     def __init__(self, error: dict[str, Any]) -> None:
         """`error` is that member of the message; what is missing in it gets a default."""
-        retry = error.get("retry") or {}
-        self.code = str(error.get("code"))
+        self.code = str(error["code"])
         self.message = str(error.get("message", ""))
-        self.details: dict[str, Any] = error.get("details") or {}
-        self.retryable = bool(retry.get("retryable", False))
-        self.after_ms: int | None = retry.get("after_ms")
-        self.definite = self.code in ERROR_CODES and ERROR_CODES[self.code].definite
+        self.details: dict[str, Any] = error.get("details", {})
+        self.retryable = bool(error.get("retry", {}).get("retryable", False))
+        self.after_ms = int(error.get("retry", {}).get("after_ms") or 1000)  # when it is retryable
         super().__init__(f"{self.code}: {self.message}")
 
 
@@ -50,8 +44,7 @@ class TokenRefusedError(UnreachableError):
     def __init__(self, status: int) -> None:
         """The token itself is not in the message."""
         self.status = status
-        reason = "is missing, invalid or expired" if status == 401 else "is not allowed here"
-        super().__init__(f"the token {reason} (handshake status {status})")
+        super().__init__(f"the server refused the token with handshake status {status}")
 
 
 class ClientClosedError(ClientError):

@@ -19,30 +19,17 @@ import logging
 import random
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from types import TracebackType
 from typing import Any, Self
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import (
-    ConnectionClosed,
-    InvalidStatus,
-    InvalidURI,
-    WebSocketException,
-)
+from websockets.exceptions import ConnectionClosed, InvalidStatus, InvalidURI, WebSocketException
 from websockets.protocol import State
 
-from streamer_reference.client.errors import (
-    ClientClosedError,
-    ClientError,
-    ConnectionLostError,
-    RequestFailedError,
-    TokenRefusedError,
-    UnreachableError,
-)
-from streamer_reference.client.exchange import Exchange, Meaning, Progress
+from streamer_reference.client import errors
+from streamer_reference.client.exchange import Exchange, Progress
 from streamer_reference.core.backoff import Backoff
 from streamer_reference.protocol.codec import decode, encode
-from streamer_reference.protocol.errors import RETRY_AFTER_MS, ValidationError
+from streamer_reference.protocol.errors import ValidationError
 from streamer_reference.protocol.limits import ID_PATTERN, MESSAGE_BYTES_MAX
 
 KEEPALIVE_S = 570.0  # API Gateway closes after 600 s without a message; its pings do not count
@@ -54,10 +41,9 @@ SUBSCRIBE_ATTEMPTS_MAX = 5
 REQUESTS_MAX = 1000  # under way at once
 BROADCASTS_MAX = 1000  # kept for `broadcasts`; then the oldest is dropped
 
-Token = str | Callable[[], str | Awaitable[str]]
-
-_quiet = logging.getLogger(__name__ + ".websockets")
-_quiet.setLevel(logging.INFO)  # websockets writes headers, so the token, at DEBUG
+_LOG = logging.getLogger(__name__)
+_QUIET = logging.getLogger(__name__ + ".websockets")
+_QUIET.setLevel(logging.INFO)  # websockets writes headers, so the token, at DEBUG
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -69,38 +55,22 @@ class Broadcast:
     payload: Any
 
 
-@dataclasses.dataclass(slots=True)
-class Counters:
-    """What happened beside the requests' own messages."""
-
-    reconnects: int = 0
-    repeats_dropped: int = 0
-    gaps: int = 0  # numbers that never came; none in a run without faults
-    unusable: int = 0  # messages that no client could read
-    broadcasts_dropped: int = 0
-
-
 class StreamerClient:
     """A session with a Streamer at `url` (`ws://` or `wss://`); used on one event loop.
 
     `token` is a JWT, or a function (plain or asynchronous) that makes one for each connection, so
-    that a session outlives its token. `dice` draws from [0, 1) and is replaced in tests.
+    that a session outlives its token.
     """
 
-    def __init__(
-        self, url: str, token: Token, *, dice: Callable[[], float] = random.random
-    ) -> None:
+    def __init__(self, url: str, token: str | Callable[[], str | Awaitable[str]]) -> None:
         """Nothing is opened before the client is entered."""
-        self.counters = Counters()
-        self._url = url
-        self._token = token
-        self._dice = dice
+        self._url, self._token = url, token
         self._exchanges: dict[str, Exchange] = {}
         self._connection: ClientConnection | None = None
         self._active_s = 0.0  # when a message last passed in either direction
         self._broadcasts: collections.deque[Broadcast] = collections.deque(maxlen=BROADCASTS_MAX)
         self._news = asyncio.Event()
-        self._ended: ClientError | None = ClientClosedError("the client was not entered")
+        self._ended: Exception | None = errors.ClientClosedError("the client was not entered")
         self._session: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -110,12 +80,7 @@ class StreamerClient:
         self._session = asyncio.create_task(self._run(connection), name="streamer client")
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Close; requests under way end with `ClientClosedError`, at the server they go on."""
         if self._session is not None:
             self._session.cancel()
@@ -130,30 +95,41 @@ class StreamerClient:
         request_id: str | None = None,
         metadata: Mapping[str, str] | None = None,
         timeout_s: float | None = None,
-        repeatable: bool = False,
     ) -> Any:
         """Ask, and return `data` or `result` (a `StoredResult` when that did not fit a message).
 
-        `on_progress` is called on the loop, in order, and must not block. `repeatable` allows a
-        request to be sent again when the connection broke and the server knows nothing of it: a
-        short one may have run. Raises `RequestFailedError`, another `ClientError`, `TimeoutError`
-        after `timeout_s` (it may still run: ask `status`), `ValueError` for what cannot be sent.
+        `on_progress` is called on the loop, in order, and must not block. Raises
+        `RequestFailedError`, another `ClientError`, `TimeoutError` after `timeout_s` (it may still
+        run: ask `status`), `ValueError` for what cannot be sent.
         """
-        if request_id is None:
-            request_id = uuid.uuid4().hex
-        elif request_id in self._exchanges or not ID_PATTERN.fullmatch(request_id):
+        message: dict[str, Any] = {"action": action, "payload": payload or {}}
+        message["id"] = uuid.uuid4().hex if request_id is None else request_id
+        message |= {"metadata": metadata} if metadata else {}
+        exchange = Exchange(encode(message), on_progress)
+        if message["id"] in self._exchanges or not ID_PATTERN.fullmatch(message["id"]):
             raise ValueError(f"{request_id!r} is under way, or is no id")
-        message: dict[str, Any] = {"id": request_id, "action": action, "payload": payload or {}}
-        if metadata:
-            message["metadata"] = metadata
-        exchange = Exchange(request_id, encode(message), on_progress, repeatable=repeatable)
         if len(exchange.text.encode()) > MESSAGE_BYTES_MAX:
             raise ValueError(f"a message has at most {MESSAGE_BYTES_MAX} bytes")
         if self._ended is not None:
             raise self._ended
         if len(self._exchanges) >= REQUESTS_MAX:
-            raise ClientError(f"more than {REQUESTS_MAX} requests are under way")
-        return await self._answer(exchange, timeout_s)
+            raise errors.ClientError(f"more than {REQUESTS_MAX} requests are under way")
+        return await self._answer(message["id"], exchange, timeout_s)
+
+    async def _answer(self, request_id: str, exchange: Exchange, timeout_s: float | None) -> Any:
+        self._exchanges[request_id] = exchange
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._offer(exchange)
+                return await exchange.answer
+        finally:
+            del self._exchanges[request_id]
+
+    async def _ask(self, action: str, payload: dict[str, Any], timeout_s: float | None) -> None:
+        """A request of the client's own, beside those that are counted."""
+        request_id = uuid.uuid4().hex
+        text = encode({"id": request_id, "action": action, "payload": payload})
+        await self._answer(request_id, Exchange(text), timeout_s)
 
     async def broadcasts(self) -> AsyncIterator[Broadcast]:
         """The broadcasts since the client was entered, each once; ends when the client does."""
@@ -168,10 +144,9 @@ class StreamerClient:
     async def _open(self) -> ClientConnection:
         try:
             token = self._token() if callable(self._token) else self._token
-            if inspect.isawaitable(token):
-                token = await token
+            token = await token if inspect.isawaitable(token) else token
         except Exception as problem:
-            raise UnreachableError(f"no token could be made: {problem}") from problem
+            raise errors.UnreachableError(f"no token could be made: {problem}") from problem
         try:
             return await connect(
                 self._url,
@@ -179,21 +154,20 @@ class StreamerClient:
                 compression=None,  # API Gateway does not negotiate it
                 max_size=MESSAGE_BYTES_MAX,
                 close_timeout=2,
-                logger=_quiet,
+                logger=_QUIET,
             )
-        except InvalidStatus as problem:
-            status = problem.response.status_code
-            if status in (401, 403):
-                raise TokenRefusedError(status) from None
-            raise UnreachableError(f"the server refused the handshake: {status}") from problem
         except InvalidURI:
             raise ValueError("not the URL of a WebSocket server") from None
         except (OSError, WebSocketException) as problem:
-            raise UnreachableError(f"the server cannot be reached: {problem}") from problem
+            status = problem.response.status_code if isinstance(problem, InvalidStatus) else None
+            if status in (401, 403):
+                raise errors.TokenRefusedError(status) from None
+            raise errors.UnreachableError(f"the server cannot be reached: {problem}") from problem
 
     async def _run(self, connection: ClientConnection) -> None:
+        """One connection after the other, until none can be made or the client is closed."""
         now_s = asyncio.get_running_loop().time
-        ended: ClientError = ClientClosedError("the client was closed")
+        ended: Exception = errors.ClientClosedError("the client was closed")
         failures, since_s = 0, 0.0
         try:
             while True:
@@ -204,14 +178,19 @@ class StreamerClient:
                 reopened = None
                 while reopened is None:
                     failures += 1
-                    pause_s = RECONNECT.pause_s(failures, now_s() - since_s, self._dice())
+                    chance = random.random()  # noqa: S311 - jitter
+                    pause_s = RECONNECT.pause_s(failures, now_s() - since_s, chance)
                     if pause_s is None:
-                        raise UnreachableError(f"no connection for {now_s() - since_s:.0f} s")
+                        raise errors.UnreachableError("the server did not come back in time")
                     await asyncio.sleep(pause_s)
-                    reopened = await self._reopen()
+                    try:
+                        reopened = await self._open()
+                    except errors.TokenRefusedError:
+                        raise  # the same token would be refused again
+                    except errors.UnreachableError as problem:
+                        _LOG.info("not connected again yet: %s", problem)
                 connection = reopened
-                self.counters.reconnects += 1
-        except ClientError as problem:
+        except errors.ClientError as problem:
             ended = problem
         finally:
             self._ended = ended
@@ -219,17 +198,9 @@ class StreamerClient:
                 exchange.fail(ended)
             self._news.set()
 
-    async def _reopen(self) -> ClientConnection | None:
-        try:
-            return await self._open()
-        except TokenRefusedError:
-            raise  # the same token would be refused again
-        except UnreachableError:
-            return None
-
     async def _serve(self, connection: ClientConnection) -> None:
         """Read one connection to its end, with what must be said on it beside."""
-        under_way = list(self._exchanges.values())  # before a new one can use the connection
+        under_way = list(self._exchanges.items())  # before a new one can use the connection
         self._connection = connection
         self._active_s = asyncio.get_running_loop().time()
         try:
@@ -237,34 +208,19 @@ class StreamerClient:
                 helpers.create_task(self._resume(under_way))
                 helpers.create_task(self._keep_alive(connection))
                 while True:
-                    self._take(await connection.recv(), connection, helpers)
+                    self._take(await connection.recv())
         except* ConnectionClosed:
             pass  # the group has ended the helpers and their requests
         finally:
             self._connection = None
             await connection.close()
 
-    async def _answer(self, exchange: Exchange, timeout_s: float | None) -> Any:
-        self._exchanges[exchange.request_id] = exchange
-        try:
-            async with asyncio.timeout(timeout_s):
-                await self._offer(exchange)
-                return await exchange.answer
-        finally:
-            del self._exchanges[exchange.request_id]
-
-    async def _ask(self, action: str, payload: dict[str, Any], timeout_s: float | None) -> None:
-        request_id = uuid.uuid4().hex
-        text = encode({"id": request_id, "action": action, "payload": payload})
-        await self._answer(Exchange(request_id, text), timeout_s)
-
     async def _offer(self, exchange: Exchange) -> None:
         """Send a request now, or leave it for the next connection."""
         connection = self._connection
         if connection is None or connection.state is not State.OPEN:
             return
-        exchange.waits_to_be_sent = False
-        exchange.times_sent += 1
+        exchange.was_sent = True
         self._active_s = asyncio.get_running_loop().time()
         text = exchange.text
         starts = range(0, len(text), FRAGMENT_CHARS)
@@ -272,30 +228,27 @@ class StreamerClient:
         with contextlib.suppress(ConnectionClosed):  # whether it left shows on the next one
             await connection.send(fragments if len(fragments) > 1 else text)
 
-    async def _resume(self, under_way: list[Exchange]) -> None:
-        for exchange in under_way:
-            if exchange.waits_to_be_sent:
-                await self._offer(exchange)
+    async def _resume(self, under_way: list[tuple[str, Exchange]]) -> None:
+        for request_id, exchange in under_way:
+            if exchange.was_sent:
+                await self._subscribe(request_id, exchange)
             else:
-                await self._subscribe(exchange)
+                await self._offer(exchange)
 
-    async def _subscribe(self, exchange: Exchange) -> None:
-        exchange.resumed()
+    async def _subscribe(self, request_id: str, exchange: Exchange) -> None:
         for _ in range(SUBSCRIBE_ATTEMPTS_MAX):
             if exchange.answer.done():
                 return
             try:
-                await self._ask("subscribe", {"request_id": exchange.request_id}, None)
-            except RequestFailedError as problem:
-                if problem.code == "NOT_FOUND" and exchange.may_be_sent_again:
-                    await self._offer(exchange)
-                    return
+                await self._ask("subscribe", {"request_id": request_id}, None)
+            except errors.RequestFailedError as problem:
                 if not problem.retryable:
                     break
-                await asyncio.sleep((problem.after_ms or RETRY_AFTER_MS) / 1000)
+                await asyncio.sleep(problem.after_ms / 1000)
             else:
                 return
-        exchange.fail(ConnectionLostError("the connection broke, and the server kept no answer"))
+        lost = "the connection broke, and the server kept no answer"
+        exchange.fail(errors.ConnectionLostError(lost))
 
     async def _keep_alive(self, connection: ClientConnection) -> None:
         now_s = asyncio.get_running_loop().time
@@ -303,41 +256,21 @@ class StreamerClient:
             await asyncio.sleep(max(0.0, self._active_s + KEEPALIVE_S - now_s()))
             if now_s() - self._active_s >= KEEPALIVE_S:
                 try:
-                    with contextlib.suppress(RequestFailedError):  # an answer all the same
+                    with contextlib.suppress(errors.RequestFailedError):  # an answer all the same
                         await self._ask("ping", {}, PING_ANSWER_S)
                 except TimeoutError:
                     await connection.close()
 
-    def _take(
-        self, text: str | bytes, connection: ClientConnection, helpers: asyncio.TaskGroup
-    ) -> None:
+    def _take(self, text: str | bytes) -> None:
         self._active_s = asyncio.get_running_loop().time()
         try:
             message = decode(text if isinstance(text, str) else "")  # a binary one is no JSON
             if message["type"] == "broadcast":
-                self._keep_broadcast(message)
-                return
-            exchange = self._exchanges.get(message["request_id"])
-            if exchange is None:
-                return  # nobody waits for it any more
-            refused = message["type"] == "error" and message["error"]["code"] == "UNAUTHORIZED"
-            if refused and callable(self._token) and not exchange.waited_for_token:
-                exchange.waited_for_token = exchange.waits_to_be_sent = True  # nothing has run
-                helpers.create_task(connection.close())
-                return
-            meaning = exchange.take(message)
-        except (ValidationError, AttributeError, KeyError, TypeError):
-            self.counters.unusable += 1
-            return
-        self.counters.repeats_dropped += meaning is Meaning.REPEAT
-        self.counters.gaps += meaning is Meaning.AFTER_GAP
-        if meaning is Meaning.DUPLICATE:
-            helpers.create_task(self._subscribe(exchange))
-
-    def _keep_broadcast(self, message: dict[str, Any]) -> None:
-        broadcast = Broadcast(
-            message["broadcast_id"], message["from"]["user_id"], message["payload"]
-        )
-        self.counters.broadcasts_dropped += len(self._broadcasts) == BROADCASTS_MAX
-        self._broadcasts.append(broadcast)
-        self._news.set()
+                sender = message["from"]["user_id"]
+                broadcast = Broadcast(message["broadcast_id"], sender, message["payload"])
+                self._broadcasts.append(broadcast)
+                self._news.set()
+            elif (exchange := self._exchanges.get(message["request_id"])) is not None:
+                exchange.take(message)
+        except (ValidationError, AttributeError, KeyError, TypeError) as problem:
+            _LOG.warning("a message that nobody can read: %s", type(problem).__name__)

@@ -5,30 +5,33 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import types
 
 import pytest
 
-from streamer_reference.client import (
-    Broadcast,
+from streamer_reference.client import Broadcast, Progress, StoredResult, StreamerClient
+from streamer_reference.client import streamer_client as client_module
+from streamer_reference.client.errors import (
     ClientClosedError,
     ClientError,
     ConnectionLostError,
-    Counters,
-    Progress,
     RequestFailedError,
-    StoredResult,
-    StreamerClient,
     TokenRefusedError,
     UnreachableError,
 )
-from streamer_reference.client import streamer_client as client_module
 from support.http_server import answer_with, http_server
 from support.streamer_server import streamer_server
 from support.virtual_time import pass_time, virtual_time
 
 
-def _client(server, token="token", dice=0.5):
-    return StreamerClient(server.url, token, dice=lambda: dice)
+@pytest.fixture(autouse=True)
+def no_chance(monkeypatch):
+    """Every pause is half of its ceiling."""
+    monkeypatch.setattr(client_module, "random", types.SimpleNamespace(random=lambda: 0.5))
+
+
+def _client(server, token="token"):
+    return StreamerClient(server.url, token)
 
 
 async def echo(peer):
@@ -67,7 +70,6 @@ async def test_a_short_request_returns_its_data():
     }
     assert seen[1] == {"id": "r-1", "action": "echo", "payload": {}}
     assert server.peers[0].token == "token"
-    assert client.counters == Counters()
 
 
 @virtual_time
@@ -128,16 +130,16 @@ async def test_an_error_is_raised_with_all_its_fields():
             await client.request("echo")
         error = caught.value
         assert (error.code, error.details) == ("RATE_LIMITED", {"limit": 100})
-        assert (error.retryable, error.after_ms, error.definite) == (True, 600, True)
+        assert (error.retryable, error.after_ms) == (True, 600)
         with pytest.raises(RequestFailedError) as caught:
             await client.request("report")
         error = caught.value
-        assert (error.code, error.retryable, error.definite) == ("OWN_CODE", False, False)
+        assert (error.code, error.message, error.retryable) == ("OWN_CODE", "", False)
 
 
 @virtual_time
-async def test_repeats_are_dropped_and_gaps_counted():
-    """A number seen before has no effect, whatever it carries; a missing one is counted."""
+async def test_repeats_are_dropped():
+    """A number seen before has no effect, whatever it carries; a missing one does no harm."""
 
     async def script(peer):
         request = await peer.receive()
@@ -150,7 +152,6 @@ async def test_repeats_are_dropped_and_gaps_counted():
     async with streamer_server(script) as server, _client(server) as client:
         assert await client.request("r", on_progress=shown.append) == "done"
         assert [progress.percentage for progress in shown] == [10, 20, 50]
-        assert client.counters == Counters(repeats_dropped=4, gaps=1)
         with pytest.raises(RequestFailedError, match="DUPLICATE_REQUEST"):
             await client.request("r")
 
@@ -171,7 +172,7 @@ async def test_a_late_duplicate_is_no_outcome():
 
 
 @virtual_time
-async def test_what_nobody_can_read_is_counted_and_harms_nothing():
+async def test_what_nobody_can_read_harms_nothing(caplog):
     """No JSON, binary, wrong shapes, answers that nobody waits for."""
 
     async def script(peer):
@@ -187,7 +188,8 @@ async def test_what_nobody_can_read_is_counted_and_harms_nothing():
 
     async with streamer_server(script) as server, _client(server) as client:
         assert await client.request("r", on_progress=print) == "fine"
-    assert client.counters == Counters(unusable=8)
+    told = [record for record in caplog.records if "nobody can read" in record.getMessage()]
+    assert len(told) == 8
 
 
 @virtual_time
@@ -212,7 +214,7 @@ async def test_what_was_under_way_is_subscribed_to():
     assert result == "done"
     assert [progress.percentage for progress in shown] == [10, 40, 50]
     assert subscribed == [{"request_id": "r-1"}]
-    assert client.counters == Counters(reconnects=1, repeats_dropped=1)
+    assert len(server.peers) == 2
 
 
 @virtual_time
@@ -254,9 +256,8 @@ async def test_an_answer_that_the_server_does_not_keep_is_lost():
         await echo(peer)
 
     async with streamer_server(before, after) as server, _client(server) as client:
-        with pytest.raises(ConnectionLostError) as caught:
+        with pytest.raises(ConnectionLostError):
             await client.request("pay")
-        assert not caught.value.definite
         assert await client.request("echo", {"a": 1}) == {"echo": {"a": 1}}
 
 
@@ -280,61 +281,6 @@ async def test_subscribing_is_given_up_after_five_refusals():
 
 
 @virtual_time
-async def test_a_repeatable_request_is_sent_again():
-    """The caller said that twice does no harm; the text and the id are the same."""
-    texts = []
-
-    async def before(peer):
-        texts.append(await peer.receive("echo"))
-
-    async def after(peer):
-        await peer.refuse(await peer.receive("subscribe"), "NOT_FOUND")
-        texts.append(await peer.receive("echo"))
-        await peer.send("response", texts[1], sequence=0, data="again")
-        await _stay(peer)
-
-    async with streamer_server(before, after) as server, _client(server) as client:
-        assert await client.request("echo", {"a": 1}, repeatable=True) == "again"
-    assert texts[0] == texts[1]
-
-
-@virtual_time
-async def test_an_acknowledged_request_is_never_sent_again():
-    """A server that forgot what it acknowledged has broken its word: the answer is unknown."""
-
-    async def before(peer):
-        await peer.long(await peer.receive(), 0)
-
-    async def after(peer):
-        await peer.refuse(await peer.receive("subscribe"), "NOT_FOUND")
-        await _stay(peer)
-
-    async with streamer_server(before, after) as server, _client(server) as client:
-        with pytest.raises(ConnectionLostError):
-            await client.request("r", repeatable=True)
-
-
-@virtual_time
-async def test_a_repeat_that_had_arrived_after_all_is_followed():
-    """DUPLICATE_REQUEST for what this client sent twice means: subscribe to it."""
-
-    async def before(peer):
-        await peer.receive("r")
-
-    async def after(peer):
-        await peer.refuse(await peer.receive("subscribe"), "NOT_FOUND")
-        request = await peer.receive("r")
-        await peer.refuse(request, "DUPLICATE_REQUEST")
-        await peer.send("response", await peer.receive("subscribe"), sequence=0, data={})
-        await peer.long(request, 3, outcome="done")
-        await _stay(peer)
-
-    async with streamer_server(before, after) as server, _client(server) as client:
-        assert await client.request("r", repeatable=True) == "done"
-    assert client.counters.gaps == 0
-
-
-@virtual_time
 async def test_what_is_asked_between_connections_is_sent_on_the_next():
     """Nothing is lost that was never sent, and nothing of it is subscribed to."""
 
@@ -345,7 +291,7 @@ async def test_what_is_asked_between_connections_is_sent_on_the_next():
         await pass_time(0.01)
         assert client._connection is None
         assert await client.request("echo", {"a": 1}) == {"echo": {"a": 1}}
-    assert client.counters.reconnects == 1
+    assert len(server.peers) == 2
 
 
 @virtual_time
@@ -379,7 +325,7 @@ async def test_the_server_has_five_minutes_to_come_back():
 
     refusals = (101, *[503] * 999)
     async with streamer_server(once, refusals=refusals) as server, _client(server) as client:
-        with pytest.raises(UnreachableError, match="no connection for"):
+        with pytest.raises(UnreachableError, match="did not come back"):
             await client.request("r")
         with pytest.raises(UnreachableError):
             await client.request("r")
@@ -400,12 +346,12 @@ async def test_a_server_that_accepts_and_hangs_up_does_not_reset_the_pauses():
     assert len(server.peers) < 60
 
 
-@pytest.mark.parametrize(("status", "text"), [(401, "expired"), (403, "not allowed")])
+@pytest.mark.parametrize("status", [401, 403])
 @virtual_time
-async def test_a_refused_token_is_a_clear_error(status, text):
+async def test_a_refused_token_is_a_clear_error(status):
     """It names the status and never the token."""
     async with streamer_server(echo, refusals=(status,)) as server:
-        with pytest.raises(TokenRefusedError, match=text) as caught:
+        with pytest.raises(TokenRefusedError, match=str(status)) as caught:
             async with _client(server, "secret-token"):
                 pass
     assert caught.value.status == status
@@ -425,39 +371,6 @@ async def test_a_token_refused_on_the_way_ends_the_session():
 
 
 @virtual_time
-async def test_an_expired_session_goes_on_with_a_new_token():
-    """UNAUTHORIZED means that nothing ran: with a token function the request is sent anew."""
-    tokens = iter(["old", "new"])
-
-    async def refuse(peer):
-        await peer.refuse(await peer.receive("echo"), "UNAUTHORIZED")
-        await _stay(peer)
-
-    async with (
-        streamer_server(refuse, echo) as server,
-        _client(server, lambda: next(tokens)) as client,
-    ):
-        assert await client.request("echo", {"a": 1}) == {"echo": {"a": 1}}
-    assert [peer.token for peer in server.peers] == ["old", "new"]
-
-
-@virtual_time
-async def test_unauthorized_twice_is_an_answer():
-    """A fresh token that is refused too is told to the caller, as with a fixed token."""
-
-    async def refuse(peer):
-        await peer.refuse(await peer.receive("echo"), "UNAUTHORIZED")
-        await _stay(peer)
-
-    async with streamer_server(refuse) as server:
-        for token in (lambda: "new", "fixed"):
-            async with _client(server, token) as client:
-                with pytest.raises(RequestFailedError, match="UNAUTHORIZED"):
-                    await client.request("echo")
-    assert len(server.peers) == 3
-
-
-@virtual_time
 async def test_a_token_function_that_fails_is_named():
     """Its own error is the cause."""
 
@@ -473,7 +386,7 @@ async def test_a_token_function_that_fails_is_named():
 async def test_a_server_that_is_not_there_is_a_clear_error():
     """Nobody listening, another protocol, another status, no URL of this kind."""
     async with streamer_server(echo, refusals=(500,)) as server:
-        with pytest.raises(UnreachableError, match="refused the handshake: 500"):
+        with pytest.raises(UnreachableError, match="HTTP 500"):
             await _client(server).__aenter__()
     with pytest.raises(UnreachableError, match="cannot be reached"):
         await _client(server).__aenter__()
@@ -515,7 +428,7 @@ async def test_a_ping_without_an_answer_ends_the_connection():
 
     async with streamer_server(silent, echo) as server, _client(server) as client:
         await pass_time(620)
-        assert client.counters.reconnects == 1
+        assert len(server.peers) == 2
         assert await client.request("echo") == {"echo": {}}
 
 
@@ -530,12 +443,12 @@ async def test_a_refused_ping_is_an_answer():
     async with streamer_server(refuse) as server, _client(server) as client:
         await pass_time(700)
         assert await client.request("echo") == {"echo": {}}
-    assert client.counters.reconnects == 0
+    assert len(server.peers) == 1
 
 
 @virtual_time
 async def test_broadcasts_are_kept_and_bounded(monkeypatch):
-    """Also those from before anyone looked; the oldest are dropped and counted."""
+    """Also those from before anyone looked; the oldest are dropped."""
     monkeypatch.setattr(client_module, "BROADCASTS_MAX", 3)
 
     async def script(peer):
@@ -566,7 +479,6 @@ async def test_broadcasts_are_kept_and_bounded(monkeypatch):
         seen = await watching
     assert [broadcast.payload for broadcast in seen] == [2, 3, 4, 9]
     assert seen[-1] == Broadcast("b", "v", 9)
-    assert client.counters.broadcasts_dropped == 2
 
 
 @virtual_time

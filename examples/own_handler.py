@@ -1,4 +1,4 @@
-"""Two handlers of a shop's own, as a team would write them: one answers at once, one takes a while.
+"""Handlers of a shop's own, as a team would write them: one answers at once, one takes a while.
 
 `docs/handlers.md` explains each part. A service loads this file by its path.
 """
@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 
 from streamer_reference.handlers import JSON, Job, Registry
+from streamer_reference.handlers.fields import choice, integer, items, payload, text
 from streamer_reference.handlers.registry import Next
-from streamer_reference.protocol.errors import ErrorCode, FieldError, HandlerError
+from streamer_reference.observability.logs import log
+from streamer_reference.protocol.errors import ErrorCode, HandlerError
 
 STOCK = {"lamp": 4, "desk": 0}
 OUT_OF_STOCK = ErrorCode(
@@ -20,17 +21,11 @@ OUT_OF_STOCK = ErrorCode(
 registry = Registry()
 
 
-def bad_order(payload: Mapping[str, JSON]) -> list[FieldError]:
-    """One error for each bad field; an empty list lets the request through."""
-    errors = []
-    if payload.get("article") not in STOCK:
-        errors.append(FieldError("payload.article", "must be one of " + ", ".join(STOCK)))
-    if type(payload.get("count")) is not int or not 1 <= payload["count"] <= 100:
-        errors.append(FieldError("payload.count", "must be an integer from 1 to 100"))
-    return errors
-
-
-@registry.handler("shop.reserve", validate=bad_order, error_codes=(OUT_OF_STOCK,))
+@registry.handler(
+    "shop.reserve",
+    validate=payload({"article": choice(*STOCK), "count": integer(1, 100)}),
+    error_codes=(OUT_OF_STOCK,),
+)
 async def reserve(job: Job) -> JSON:
     """A short handler: its result is the member `data` of the response."""
     article, count = job.payload["article"], job.payload["count"]
@@ -39,11 +34,16 @@ async def reserve(job: Job) -> JSON:
     return {"article": article, "reserved": count, "for": job.user_id}
 
 
-@registry.handler("shop.count", estimated_duration_s=60, permission="stock", time_limit_s=120)
+@registry.handler(
+    "shop.count",
+    estimated_duration_s=60,
+    permission="stock",
+    time_limit_s=120,
+    validate=payload({"pages": items(text(10_000), 1, 100)}),
+)
 def count(job: Job) -> JSON:
     """A long handler that computes: not `async`, so it runs in a thread and stops nobody else."""
-    words = 0
-    pages = job.payload.get("pages", [])
+    words, pages = 0, job.payload["pages"]
     for number, page in enumerate(pages, 1):
         words += len(re.findall(r"\w+", page))
         job.set_metadata("words", words)
@@ -52,7 +52,13 @@ def count(job: Job) -> JSON:
 
 
 @registry.middleware
-async def label(job: Job, call_next: Next) -> JSON:
-    """Runs around every handler of the service: here it adds a version to results of the shop."""
-    result = await call_next(job)
-    return {"version": 1, **result} if isinstance(result, dict) and "reserved" in result else result
+async def audit(job: Job, call_next: Next) -> JSON:
+    """Runs around every handler of the service: who did what, how it ended, how long it took."""
+    began_ms, outcome = job.clock.now_ms(), "failed"
+    try:
+        result = await call_next(job)
+        outcome = "succeeded"
+        return result
+    finally:
+        took_ms = job.clock.now_ms() - began_ms
+        log("info", f"audit: {job.action} {outcome}", user_id=job.user_id, took_ms=took_ms)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from streamer_reference.handlers import Registry, default_registry
-from streamer_reference.protocol.errors import HandlerError
+from streamer_reference.protocol.errors import HandlerError, StreamerError
 from support.fake_job import Bench
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "own_handler.py"
@@ -22,22 +22,15 @@ def registry() -> Registry:
 
 
 async def _run(registry: Registry, action: str, bench: Bench, payload):
-    handler = registry.get(action)
-    assert handler is not None
-    assert handler.validate(payload) == []
+    handler = registry.admit(action, payload, ("stock",))
     return await registry.call(handler, bench.job(payload), 60)
 
 
-async def test_the_short_handler_answers_through_the_middleware(registry):
-    """It is not queued, and the version was added around it."""
+async def test_the_short_handler_answers(registry):
+    """It is not queued, and knows the sender from the job."""
     assert not registry.get("shop.reserve").is_queued()
     result = await _run(registry, "shop.reserve", Bench(), {"article": "lamp", "count": 2})
-    assert result == {"version": 1, "article": "lamp", "reserved": 2, "for": "ann"}
-
-
-async def test_the_middleware_leaves_other_results_alone(registry):
-    """It runs around the built-in handlers too."""
-    assert await _run(registry, "ping", Bench(), {}) == {"pong": True}
+    assert result == {"article": "lamp", "reserved": 2, "for": "ann"}
 
 
 async def test_its_own_error_has_its_own_code(registry):
@@ -50,22 +43,23 @@ async def test_its_own_error_has_its_own_code(registry):
 
 
 @pytest.mark.parametrize(
-    ("payload", "fields"),
+    ("action", "payload", "fields"),
     [
-        ({}, ["payload.article", "payload.count"]),
-        ({"article": "lamp", "count": True}, ["payload.count"]),
-        ({"article": "lamp", "count": 101}, ["payload.count"]),
+        ("shop.reserve", {}, ["payload.article", "payload.count"]),
+        ("shop.reserve", {"article": "lamp", "count": True}, ["payload.count"]),
+        ("shop.reserve", {"article": "lamp", "count": 101}, ["payload.count"]),
+        ("shop.count", {"pages": ["one", 2]}, ["payload.pages[1]"]),
     ],
 )
-def test_its_validation_names_each_bad_field(registry, payload, fields):
+def test_its_validation_names_each_bad_field(registry, action, payload, fields):
     """Nothing runs and nothing is queued for a bad payload."""
-    assert [error.field for error in registry.get("shop.reserve").validate(payload)] == fields
+    assert [error.field for error in registry.get(action).validate(payload)] == fields
 
 
 async def test_the_long_handler_is_queued_and_reports(registry):
-    """It is synchronous, needs a permission, and sets metadata before each update."""
-    handler, bench = registry.get("shop.count"), Bench()
-    assert (handler.is_queued(), handler.permission) == (True, "stock")
+    """It is synchronous, and sets metadata before each update."""
+    assert registry.get("shop.count").is_queued()
+    bench = Bench()
     result = await _run(registry, "shop.count", bench, {"pages": ["one two", "three"]})
     assert result == {"words": 3, "attempt": 1}
     assert bench.events == [
@@ -74,3 +68,20 @@ async def test_the_long_handler_is_queued_and_reports(registry):
         ("metadata", "words", 3),
         ("progress", 100, "page 2 of 2"),
     ]
+
+
+def test_the_long_handler_needs_a_permission(registry):
+    """AUTH-7: it is refused before anything runs."""
+    with pytest.raises(StreamerError, match="FORBIDDEN"):
+        registry.admit("shop.count", {"pages": ["one"]}, ())
+
+
+async def test_the_audit_tells_how_every_request_ended(registry, capsys):
+    """The middleware runs around the built-in handlers too, and changes no result."""
+    assert await _run(registry, "ping", Bench(), {}) == {"pong": True}
+    with pytest.raises(HandlerError):
+        await _run(registry, "shop.reserve", Bench(), {"article": "desk", "count": 1})
+    logged = capsys.readouterr().err
+    assert "audit: ping succeeded" in logged
+    assert "audit: shop.reserve failed" in logged
+    assert logged.count("ann") == 2

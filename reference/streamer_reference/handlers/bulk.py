@@ -38,7 +38,7 @@ def register_bulk(registry: Registry) -> None:
             async with slots:
                 result = await _run(registry, job, index)
             done = next(ended)
-            job.progress(100 * done / len(todo), f"{done} of {len(todo)} items")
+            job.progress(round(100 * done / len(todo), 1), f"{done} of {len(todo)} items")
             return result
 
         async with asyncio.TaskGroup() as group:

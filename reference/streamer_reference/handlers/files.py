@@ -13,7 +13,7 @@ from pathlib import Path
 from streamer_reference.handlers.job import JSON, Job, in_thread
 from streamer_reference.protocol.errors import HandlerError
 
-EXPIRES_S = 900  # a presigned URL lives 15 minutes; `status` signs a fresh one
+EXPIRES_S = 900
 CONTENT_TYPES = {
     "csv": "text/csv; charset=utf-8",
     "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",

@@ -67,6 +67,7 @@ class Job:
     connection_id: str
     request_id: str
     counter: Counter
+    action: str = ""
     objects: ObjectStore | None = None
     updates: Progress | None = None
     attempt: int = 1

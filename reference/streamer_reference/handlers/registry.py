@@ -165,7 +165,7 @@ class Registry:
         deadline, task = asyncio.timeout(limit_s), asyncio.current_task()
         try:
             async with deadline:
-                return await bound(job)
+                return await bound(dataclasses.replace(job, action=handler.action))
         except StreamerError as error:
             if (code := self.error_codes.get(error.code)) is None:
                 raise LookupError(f"{handler.action!r}: {error.code} is not registered") from error

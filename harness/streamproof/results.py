@@ -173,6 +173,43 @@ class LoadResult:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class SeedResult:
+    """What one seed of a nemesis run found: how requests ended, and which faults struck."""
+
+    seed: int
+    duration_s: float
+    counts: dict[str, int]  # requests: sent, acknowledged, completed, failed, lost ...
+    faults: dict[str, int]  # what struck, and what it did
+    violations: tuple[str, ...]
+    witness: tuple[str, ...]  # the events of the first violation and the faults around it
+    reason: str  # why there is no verdict; empty when there is one
+    command: str  # repeats this seed alone
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """1 a promise was not kept, 3 no verdict."""
+        if self.violations:
+            return ExitCode.BROKEN
+        return ExitCode.NO_VERDICT if self.reason else ExitCode.HOLDS
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class NemesisResult:
+    """All seeds of one nemesis run, with the options that they shared."""
+
+    settings: dict[str, Any]
+    duration_s: float
+    seeds: tuple[SeedResult, ...]
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """The worst of the seeds; none is no verdict."""
+        if not self.seeds:
+            return ExitCode.NO_VERDICT
+        return ExitCode.worst([seed.exit_code for seed in self.seeds])
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class RunInfo:
     """Which run this was, on what machine, against what, and the command that repeats it."""
 
@@ -192,13 +229,15 @@ class Results:
     run: RunInfo
     contract: ContractResult | None = None
     load: LoadResult | None = None
+    nemesis: NemesisResult | None = None
     schema: str = SCHEMA
 
     @property
     def exit_code(self) -> ExitCode:
         """The worst of what was run; a run of nothing has no verdict."""
-        parts = [part.exit_code for part in (self.contract, self.load) if part is not None]
-        return ExitCode.worst(parts) if parts else ExitCode.NO_VERDICT
+        parts = (self.contract, self.load, self.nemesis)
+        codes = [part.exit_code for part in parts if part is not None]
+        return ExitCode.worst(codes) if codes else ExitCode.NO_VERDICT
 
     def to_json(self) -> str:
         """The text of `results.json`."""
@@ -227,6 +266,7 @@ class Results:
                 run=RunInfo(**data["run"]),
                 contract=contract_from_json(data["contract"]) if data.get("contract") else None,
                 load=load_from_json(data["load"]) if data.get("load") else None,
+                nemesis=nemesis_from_json(data["nemesis"]) if data.get("nemesis") else None,
             )
         except (KeyError, TypeError, ValueError) as error:
             raise UsageError(f"{path} does not fit {SCHEMA}: {error}", hint) from error
@@ -247,6 +287,16 @@ def contract_from_json(data: dict[str, Any]) -> ContractResult:
     )
     texts = {name: tuple(data[name]) for name in ("groups", "history_violations", "not_shown")}
     return ContractResult(**{**data, **texts, "clauses": clauses})
+
+
+def nemesis_from_json(data: dict[str, Any]) -> NemesisResult:
+    """A nemesis result from its JSON form."""
+    texts = ("violations", "witness")
+    seeds = (
+        SeedResult(**{**seed, **{name: tuple(seed[name]) for name in texts}})
+        for seed in data["seeds"]
+    )
+    return NemesisResult(**{**data, "seeds": tuple(seeds)})
 
 
 def load_from_json(data: dict[str, Any]) -> LoadResult:

@@ -4,8 +4,10 @@ Feed it each message as it happens; it keeps a few words per request, costs a fe
 message and needs no event loop, so a load run can afford it. Linear in the messages. Source:
 docs/contract.md, "One history"; each violation names the rule that it breaks.
 
-Repeats: a message of a request that arrives again unchanged is no fault (MSG-4, outbox). It is
-counted and dropped before anything else is judged.
+Repeats: a message of a long request that arrives again unchanged is no fault (MSG-4, outbox). It is
+counted and dropped before anything else is judged. So is a repeated answer to a short one, but only
+where posts were made to fail (`faults`): a post without an answer is made again (SEND-1), and
+without a fault there is none.
 """
 
 from __future__ import annotations
@@ -43,6 +45,7 @@ class RequestHistory:
 
     __slots__ = (
         "acknowledged",
+        "answered",
         "answers",
         "contents",
         "ended",
@@ -63,6 +66,7 @@ class RequestHistory:
         self.last = -1  # the last number applied
         self.percentage: float | Decimal = -1.0
         self.contents: dict[int, int] = {}  # number -> hash of the message
+        self.answered: set[int] = set()  # hashes of the answers, apart: a refused id may come again
 
 
 class _Connection:
@@ -80,13 +84,14 @@ class _Connection:
 class HistoryChecker:
     """Judges messages as they come; `violations` grows, `finish` adds what never came."""
 
-    def __init__(self, *, violations_max: int = VIOLATIONS_MAX) -> None:
+    def __init__(self, *, violations_max: int = VIOLATIONS_MAX, faults: bool = False) -> None:
         self.violations: list[Violation] = []
         self.violation_count = 0
         self.message_count = 0
         self.sent_count = 0
         self.repeat_count = 0
         self._violations_max = violations_max
+        self.faults = faults
         self._connections: dict[str, _Connection] = {}
         self._numbered: dict[tuple[str, str, int], int] = {}  # user, request, number -> hash
 
@@ -205,10 +210,8 @@ class HistoryChecker:
             return None  # the schema's fault is on record already
         refused = kind == "error" and sequence == 0
         if (kind == "response" or refused) and not request.subscribed:
-            return self._answer(request, kind, refused)
-        content = hash(
-            text if text is not None else json.dumps(message, sort_keys=True, default=str)
-        )
+            return self._answer(request, kind, refused, _content(message, text))
+        content = _content(message, text)
         known = request.contents.get(sequence)
         if known is not None:
             if known == content:
@@ -221,7 +224,12 @@ class HistoryChecker:
             return "MSG-4", f"number {sequence} with two contents on two connections"
         return _in_order(request, kind, sequence, message)
 
-    def _answer(self, request: RequestHistory, kind: str, refused: bool) -> tuple[str, str] | None:
+    def _answer(
+        self, request: RequestHistory, kind: str, refused: bool, content: int
+    ) -> tuple[str, str] | None:
+        if self.faults and content in request.answered:
+            self.repeat_count += 1
+            return None
         request.answers += 1
         answered = request.answers + request.acknowledged
         if answered > request.sends:
@@ -230,7 +238,13 @@ class HistoryChecker:
             if request.acknowledged:
                 return "ASYNC-2", f"a {kind} to a request that was acknowledged"
             return "SYNC-1", f"answer {answered} to a request sent {request.sends} times"
+        if self.faults:
+            request.answered.add(content)
         return None
+
+
+def _content(message: Mapping[str, Any], text: str | None) -> int:
+    return hash(text if text is not None else json.dumps(message, sort_keys=True, default=str))
 
 
 def _in_order(
@@ -242,11 +256,14 @@ def _in_order(
     request.ended = ended or kind in ("complete", "error")
     first = last < 0
     second_acknowledgment = kind == "acknowledgment" and request.acknowledged
+    refused_before = kind == "acknowledgment" and 0 < request.sends <= request.answers
     request.acknowledged = request.acknowledged or kind == "acknowledgment"
     if ended:
         return "ASYNC-2", f"a new {kind}, number {sequence}, after the outcome"
     if second_acknowledgment:
         return "ASYNC-2", f"a second acknowledgment, number {sequence}"
+    if refused_before and not request.subscribed:
+        return "MSG-4", "number 0 with two contents, the second an acknowledgment"
     if first and not request.subscribed and kind != "acknowledgment":
         return "ASYNC-2", f"a {kind} before the acknowledgment"
     if kind == "acknowledgment" and not first:

@@ -88,6 +88,10 @@ class Recorder:
         """A message came in; `message` is `text` parsed, or None when it is no JSON."""
         self._event("received", connection, **_body(text, message))
 
+    def fault(self, name: str, what: str) -> None:
+        """A nemesis did something, or undid it."""
+        self._event("fault", "", fault=name, what=what)
+
     def _event(self, kind: str, connection: str, **members: Any) -> None:
         self.event_count += 1
         at_s = round(self._clock(), 6)
@@ -142,6 +146,8 @@ def check(events: Iterable[Mapping[str, Any]]) -> list[Violation]:
     for event in events:
         connection = event.get("connection", "")
         match event["kind"]:
+            case "header":
+                checker.faults = bool(event.get("faults"))
             case "open":
                 checker.opened(connection, user=event["user"])
             case "close":

@@ -84,7 +84,6 @@ def payload(
     return lambda value: check(value, "payload")
 
 
-ANYTHING = must_be("there", lambda _: True)
 BOOLEAN = must_be("true or false", lambda value: isinstance(value, bool))
 NUMBER = must_be("a number", is_number)
 TEXT = must_be("a text", lambda value: isinstance(value, str))

@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from streamer_reference.handlers import fields, sample_data
-from streamer_reference.handlers.files import POOL, publish
+from streamer_reference.handlers.files import POOL, publish, write_csv
 from streamer_reference.handlers.job import JSON, Job, in_thread
 from streamer_reference.handlers.pipeline import COMPARE, FOLD, TOO_MANY_ROWS, aggregate, select
 from streamer_reference.handlers.registry import ALWAYS_QUEUED_S, Registry
-from streamer_reference.handlers.tables import write_csv
 from streamer_reference.protocol.errors import FieldError, HandlerError
 
 CONDITIONS_MAX, GROUP_BY_MAX, METRICS_MAX, IN_MAX = 16, 4, 16, 100
@@ -47,16 +46,13 @@ def _bad_query(query: Mapping[str, JSON]) -> list[FieldError]:
 
 
 def _bad_condition(columns: Mapping[str, type], condition: JSON, path: str) -> list[FieldError]:
-    field, op = fields.choice(*columns), fields.choice(*COMPARE)
-    known = {"field": field, "op": op, "value": fields.ANYTHING}
-    if errors := fields.members(known)(condition, path):
+    if errors := fields.members({"field": fields.choice(*columns)})(condition, path):
         return errors
     is_text = columns[condition["field"]] is str
-    if condition["op"] == "contains" and not is_text:
-        return [FieldError(f"{path}.op", "must be another for a field of numbers")]
+    ops = [op for op in COMPARE if is_text or op != "contains"]
     value = fields.text() if is_text else fields.NUMBER
-    check = fields.items(value, 1, IN_MAX) if condition["op"] == "in" else value
-    return check(condition["value"], f"{path}.value")
+    values = fields.items(value, 1, IN_MAX) if condition.get("op") == "in" else value
+    return fields.members({"op": fields.choice(*ops), "value": values})(condition, path)
 
 
 def _bad_metric(columns: Mapping[str, type], metric: JSON, path: str) -> list[FieldError]:
@@ -64,8 +60,8 @@ def _bad_metric(columns: Mapping[str, type], metric: JSON, path: str) -> list[Fi
         return errors
     if metric["op"] == "count":
         return []
-    any_kind = metric["op"] in ("min", "max")
-    names = [name for name, kind in columns.items() if any_kind or kind is int]
+    texts_too = metric["op"] in ("min", "max")
+    names = [name for name, kind in columns.items() if kind is int or texts_too]
     return fields.members({"field": fields.choice(*names)})(metric, path)
 
 

@@ -9,12 +9,10 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import functools
-import hashlib
 import importlib.metadata
-import importlib.util
 import inspect
 import math
-import sys
+import runpy
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -66,14 +64,9 @@ class Handler:
 
     def __post_init__(self) -> None:
         limit_is_good = callable(self.time_limit_s) or 0 < self.time_limit_s < math.inf
-        for name, good in {
-            "action": ACTION_PATTERN.fullmatch(self.action),
-            "estimated_duration_s": self.estimated_duration_s >= 0,
-            "time_limit_s": limit_is_good,
-            "attempts": self.attempts >= 1,
-        }.items():
-            if not good:
-                raise RegistrationError(f"{self.action!r}: {name} is out of its bounds")
+        bounds_hold = self.estimated_duration_s >= 0 and self.attempts >= 1 and limit_is_good
+        if not ACTION_PATTERN.fullmatch(self.action) or not bounds_hold:
+            raise RegistrationError(f"{self.action!r}: the action, a time or attempts cannot be")
         for code in self.error_codes:
             if not errors.CODE_PATTERN.fullmatch(code.code) or code.code in errors.ERROR_CODES:
                 raise RegistrationError(f"{self.action!r}: {code.code!r} is taken or malformed")
@@ -191,7 +184,7 @@ class Registry:
 
     def load_file(self, path: Path) -> str | None:
         """Include the `registry` of a Python file; what is wrong is returned, not raised."""
-        return self._load(str(path), lambda: getattr(_run_file(path), "registry", None))
+        return self._load(str(path), lambda: runpy.run_path(str(path)).get("registry"))
 
     def load_entry_points(self, group: str = ENTRY_POINT_GROUP) -> list[str]:
         """Include each registry that an installed distribution names; return what is wrong."""
@@ -212,19 +205,3 @@ class Registry:
 
 async def _around(middleware: Middleware, inner: Next, job: Job) -> JSON:
     return await middleware(job, inner)
-
-
-def _run_file(path: Path) -> object:
-    """Run a file as a module of its own name, so that two files called handlers.py can coexist."""
-    name = f"streamer_handlers_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise ImportError("this is no Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses look their module up while it runs
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module

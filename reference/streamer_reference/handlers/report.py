@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import datetime
-import re
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from pathlib import Path
 
-from streamer_reference.handlers import fields, tables
-from streamer_reference.handlers.files import CONTENT_TYPES, publish
+from streamer_reference.handlers import fields, files
 from streamer_reference.handlers.job import JSON, Job
 from streamer_reference.handlers.pipeline import aggregate
 from streamer_reference.handlers.registry import ALWAYS_QUEUED_S, Registry
@@ -23,15 +21,15 @@ PERIODS: Mapping[str, Callable[[str], str]] = {  # of a day as YYYY-MM-DD
     "annual": lambda day: day[:4],
     "custom": lambda day: day,
 }
-COLUMNS = ("period", "sales", "units", "average", "revenue")
+COLUMNS = ("period", "sales", "units", "revenue")
 _METRICS = (("count", ""), ("sum", "units"), ("sum", "revenue_cents"))
 
 registry = Registry()
 
 
 def _is_date(value: JSON) -> bool:
-    try:  # date.fromisoformat takes more forms than YYYY-MM-DD, and \\d more digits than ASCII's
-        return bool(re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", value) and _date(value))
+    try:  # date.fromisoformat takes more forms than the one that it gives
+        return bool(_date(value).isoformat() == value)
     except (TypeError, ValueError):
         return False
 
@@ -39,7 +37,7 @@ def _is_date(value: JSON) -> bool:
 _date = datetime.date.fromisoformat
 _DAY = fields.must_be("a date as YYYY-MM-DD", _is_date)
 _bad_members = fields.payload(
-    {"start_date": _DAY, "end_date": _DAY, "format": fields.choice(*CONTENT_TYPES)},
+    {"start_date": _DAY, "end_date": _DAY, "format": fields.choice(*files.CONTENT_TYPES)},
     {"report_type": fields.choice(*PERIODS), "include_charts": fields.BOOLEAN},
 )
 
@@ -63,7 +61,7 @@ def _days(payload: Mapping[str, JSON]) -> int:
 async def generate_report(job: Job) -> JSON:
     """Write the report, store it, and end with where it is and what is in it."""
     name = f"sales-{job.payload['start_date']}-{job.payload['end_date']}"
-    return await publish(job, f"{name}.{job.payload['format']}", _write)
+    return await files.publish(job, f"{name}.{job.payload['format']}", _write)
 
 
 def _write(job: Job, path: Path) -> dict[str, JSON]:
@@ -75,21 +73,14 @@ def _write(job: Job, path: Path) -> dict[str, JSON]:
     )
     dated = ({**row, "period": period_of(str(row["day"]))} for row in rows)
     totals = aggregate(dated, ("period",), _METRICS)
-    lines = [
-        (period, count, units, _money(round(cents / count)), _money(cents))
-        for period, count, units, cents in totals
-    ]
+    lines = [(*counts, Decimal(cents).scaleb(-2)) for *counts, cents in totals]
     sold, units, cents = (sum(total[place] for total in totals) for place in (1, 2, 3))
     if form == "csv":
-        tables.write_csv(path, COLUMNS, lines)
+        files.write_csv(path, COLUMNS, lines)
     else:
         title = f"Sales {order['start_date']} to {order['end_date']}"
-        table = tables.Table(title, COLUMNS, lines, order.get("include_charts", False))
-        write = tables.write_pdf if form == "pdf" else tables.write_xlsx
+        table = files.Table(title, COLUMNS, lines, order.get("include_charts", False))
+        write = files.write_pdf if form == "pdf" else files.write_xlsx
         write(path, table, lambda f: job.progress(round(40 + 50 * f, 1), f"Writing {form}"))
     stats = {"days": days, "sales": sold, "units": units, "revenue_cents": cents}
     return {"records": len(lines), "stats": {**stats, "average_sale_cents": round(cents / sold)}}
-
-
-def _money(cents: int) -> Decimal:
-    return Decimal(cents).scaleb(-2)

@@ -37,8 +37,7 @@ PRODUCTS = (
 )
 CATEGORIES = tuple(sorted({category for _, category, _, _ in PRODUCTS}))
 REGIONS = ("North", "South", "East", "West")
-_PRODUCT_STEPS = tuple(itertools.accumulate(weight for *_, weight in PRODUCTS))
-_REGION_STEPS = tuple(itertools.accumulate((38, 27, 21, 14)))
+_STEPS = tuple(itertools.accumulate(weight for *_, weight in PRODUCTS))
 
 PRODUCT_COLUMNS = {"product": str, "category": str, "price_cents": int}
 SALES_COLUMNS = {
@@ -65,13 +64,13 @@ def _sales_of_day(day: datetime.date, seed: int) -> Iterator[Row]:
     chance = random.Random(f"{seed}/{day.isoformat()}").random  # noqa: S311 - sample data
     rows = round(_demand(day) * (0.85 + 0.3 * chance()))
     for row in range(1, max(1, min(SALES_PER_DAY_MAX, rows)) + 1):
-        product, category, price_cents, _ = PRODUCTS[_pick(_PRODUCT_STEPS, chance())]
+        product, category, price_cents, _ = PRODUCTS[bisect.bisect(_STEPS, chance() * _STEPS[-1])]
         units = 1 + min(UNITS_MAX - 1, int(-1.1 * math.log(1.0 - chance())))
         unit_price_cents = price_cents * 85 // 100 if chance() < 0.12 else price_cents
         yield {
             "order_id": f"{day.isoformat()}-{row:03d}",
             "day": day.isoformat(),
-            "region": REGIONS[_pick(_REGION_STEPS, chance())],
+            "region": REGIONS[int(4 * chance() ** 1.6)],
             "product": product,
             "category": category,
             "units": units,
@@ -82,11 +81,7 @@ def _sales_of_day(day: datetime.date, seed: int) -> Iterator[Row]:
 
 def _demand(day: datetime.date) -> float:
     """How many sales to expect: fewer on Sundays, more before the holidays, slowly growing."""
-    weekday = (1.0, 0.96, 0.98, 1.05, 1.2, 1.3, 0.5)[day.weekday()]
+    weekday = (1.0, 1.0, 1.0, 1.0, 1.2, 1.3, 0.5)[day.weekday()]
     holidays = 1.6 if day.month == 12 and day.day <= 24 else 1.0
     growth = 1 + 0.07 * max(-5, min(10, day.year - 2024))
     return SALES_PER_DAY * weekday * holidays * growth
-
-
-def _pick(steps: tuple[int, ...], chance: float) -> int:
-    return bisect.bisect_right(steps, chance * steps[-1])

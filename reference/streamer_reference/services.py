@@ -12,11 +12,12 @@ from typing import Any, Protocol
 
 from streamer_reference.auth import TokenRules
 from streamer_reference.clock import Clock, SystemClock
-from streamer_reference.connection.errors import CircuitOpenError
 from streamer_reference.connection.management_client import ManagementClient
 from streamer_reference.connection.manager import ConnectionManager, Outcome, SendResult
+from streamer_reference.core.circuit import State
 from streamer_reference.handlers import Registry, default_registry
 from streamer_reference.objects import LocalObjectStore, ObjectStore
+from streamer_reference.observability import traces
 from streamer_reference.observability.logs import log
 from streamer_reference.observability.metrics import Metrics
 from streamer_reference.settings import Settings
@@ -56,10 +57,16 @@ class Services:
     invoke: Invoker
     sweeping: asyncio.Lock = dataclasses.field(default_factory=asyncio.Lock)
 
+    def connection_closed(self, connected_at_ms: int) -> None:
+        """Count a connection that was removed, whoever found that it had ended."""
+        self.metrics.add("ConnectionClosed")
+        self.metrics.add("ConnectionDuration", (self.clock.now_ms() - connected_at_ms) / 1000)
+
     async def aclose(self) -> None:
         """Let go of sockets and files, in the order in which they are needed."""
         await self.manager.aclose()
         self.metrics.flush()
+        traces.flush()
         await self.store.aclose()
 
 
@@ -83,19 +90,26 @@ def build(
 ) -> Services:
     """The services of one process. `on_change` is called after each commit of the store."""
     clock = clock or SystemClock()
-    metrics = metrics or Metrics()
+    metrics = metrics or Metrics(environment=settings.environment)
+    if settings.traces:
+        traces.start(settings.traces)
     store = SqliteStore(Path(settings.store), on_change)
 
     async def on_gone(connection_id: str) -> None:
         # Its handshake may still be under way: removed now, it would open without its entry.
         connection = await store.get_connection(connection_id)
-        if connection and clock.now_ms() - connection.connected_at_ms >= HANDSHAKE_MS_MAX:
-            await store.delete_connection(connection_id)
+        if (
+            connection
+            and clock.now_ms() - connection.connected_at_ms >= HANDSHAKE_MS_MAX
+            and await store.delete_connection(connection_id)
+        ):
+            services.connection_closed(connection.connected_at_ms)
 
-    def observe(_connection_id: str, result: SendResult) -> None:
+    def observe(connection_id: str, result: SendResult) -> None:
         delivered = result.outcome is Outcome.DELIVERED
         metrics.add("MessageSent" if delivered else "MessageFailed")
-        if isinstance(result.error, CircuitOpenError):
+        opens = result.error is not None and result.error.peer_failed
+        if opens and services.manager.health(connection_id).circuit is State.OPEN:
             metrics.add("CircuitOpen")
 
     client = ManagementClient(settings.management_url, credentials, settings.region)
@@ -110,7 +124,7 @@ def build(
             log("error", "handlers not loaded", reason=str(failure))
     for failure in registry.load_entry_points():
         log("error", "handlers not loaded", reason=str(failure))
-    return Services(
+    services = Services(
         settings,
         store,
         client,
@@ -122,6 +136,7 @@ def build(
         clock,
         invoke,
     )
+    return services
 
 
 def from_environment() -> Services:

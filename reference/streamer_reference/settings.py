@@ -30,6 +30,8 @@ class Settings:
     token_audience: str = ""
     tenants: str = ""  # JSON list of allowed tenants; empty allows all
     origins: str = ""  # JSON list of allowed origins; empty allows all
+    environment: str = "dev"  # dev, staging or production: a dimension of every metric
+    traces: str = ""  # where spans go: empty for nowhere, `otlp`, or the path of a file
     objects_directory: str = ""
     objects_url: str = ""
     probe: bool = False

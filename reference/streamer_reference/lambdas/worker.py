@@ -6,13 +6,14 @@ import os
 import uuid
 from typing import Any
 
-from streamer_reference.lambdas.runtime import face
+from streamer_reference.lambdas.runtime import face, function
 from streamer_reference.services import Services
 from streamer_reference.worker import Worker
 
 _workers: dict[int, Worker] = {}
 
 
+@function
 async def worker(event: dict[str, Any], services: Services, context: Any) -> Any:
     """Run the requests in `event["request_keys"]`, and what else waits while slots are free."""
     held = _workers.get(id(services))

@@ -1,6 +1,6 @@
 """Counters and latencies in CloudWatch's embedded metric format: a log line that is a metric.
 
-Values gather in memory and leave in one line per flush, because a line per message would cost more
+Values gather in memory, and Powertools writes them at a flush: a line per message would cost more
 than the message.
 """
 
@@ -10,26 +10,34 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
+
+from aws_lambda_powertools.metrics.provider.cloudwatch_emf.cloudwatch import (
+    AmazonCloudWatchEMFProvider,
+)
+
+from streamer_reference.observability.logs import SERVICE, bound
 
 NAMESPACE: Final = "Streamer"
-SERVICE: Final = "streamer"
 VALUES_MAX = 100  # of one metric in one line, CloudWatch's limit
 GATHERED_MAX = 1_000  # flushed early beyond this, so that memory is bounded
 
-UNITS: Final = {
-    "ConnectionEstablished": "Count",
-    "ConnectionClosed": "Count",
-    "MessageSent": "Count",
-    "MessageFailed": "Count",
-    "AuthenticationFailed": "Count",
-    "ConnectionDuration": "Seconds",
-    "MessageSize": "Bytes",
-    "ProcessingLatency": "Milliseconds",
-    "QueueDelay": "Milliseconds",
-    "BroadcastLatency": "Milliseconds",
-    "CircuitOpen": "Count",
-    "LeaseExpired": "Count",
+EACH: Final = ("service", "environment")
+BY_FUNCTION: Final = (*EACH, "function")
+# Unit and dimension set. CloudWatch finds a metric under exactly its set and under no other.
+METRICS: Final = {
+    "ConnectionEstablished": ("Count", EACH),
+    "ConnectionClosed": ("Count", EACH),
+    "ConnectionDuration": ("Seconds", EACH),
+    "AuthenticationFailed": ("Count", EACH),
+    "MessageSize": ("Bytes", EACH),
+    "MessageSent": ("Count", EACH),
+    "MessageFailed": ("Count", EACH),
+    "ProcessingLatency": ("Milliseconds", BY_FUNCTION),  # router: short; worker: long requests
+    "QueueDelay": ("Milliseconds", EACH),
+    "BroadcastLatency": ("Milliseconds", EACH),
+    "CircuitOpen": ("Count", EACH),
+    "LeaseExpired": ("Count", EACH),
 }
 
 
@@ -46,20 +54,21 @@ class Metrics:
         self,
         emit: Callable[[str], None] = to_standard_output,
         now_s: Callable[[], float] = time.time,
+        environment: str = "dev",
     ) -> None:
         """`now_s` is the wall clock in seconds."""
         self._emit = emit
         self._now_s = now_s
-        self._values: dict[str, list[float]] = {}
+        self._environment = environment
+        self._values: dict[tuple[str, str], list[float]] = {}
         self._gathered = 0
 
     def add(self, name: str, value: float = 1) -> None:
-        """One value of a metric of `UNITS`; a KeyError is a metric that nobody would find."""
-        values = self._values.get(name)
-        if values is None:
-            UNITS[name]
-            values = self._values[name] = []
-        if UNITS[name] == "Count" and values:
+        """One value of a metric of `METRICS`; a KeyError is a metric that nobody would find."""
+        unit, dimensions = METRICS[name]
+        function = bound().get("function", "") if dimensions is BY_FUNCTION else ""
+        values = self._values.setdefault((function, name), [])
+        if unit == "Count" and values:
             values[-1] += value
             return
         values.append(value)
@@ -70,25 +79,20 @@ class Metrics:
     def flush(self) -> None:
         """Write what has gathered, at most `VALUES_MAX` values of a metric in a line."""
         gathered, self._values, self._gathered = self._values, {}, 0
+        dimensions = {"service": SERVICE, "environment": self._environment}
         while gathered:
-            now = {name: values[:VALUES_MAX] for name, values in gathered.items()}
-            gathered = {n: rest for n, v in gathered.items() if (rest := v[VALUES_MAX:])}
-            definitions = [{"Name": name, "Unit": UNITS[name]} for name in now]
-            self._emit(
-                json.dumps(
-                    {
-                        "_aws": {
-                            "Timestamp": int(self._now_s() * 1000),
-                            "CloudWatchMetrics": [
-                                {
-                                    "Namespace": NAMESPACE,
-                                    "Dimensions": [["service"]],
-                                    "Metrics": definitions,
-                                }
-                            ],
-                        },
-                        "service": SERVICE,
-                        **now,
-                    }
-                )
-            )
+            function = next(iter(gathered))[0]
+            metrics: dict[str, Any] = {
+                name: {"Unit": METRICS[name][0], "Value": values[:VALUES_MAX]}
+                for (whose, name), values in gathered.items()
+                if whose == function
+            }
+            for name in metrics:
+                left = gathered.pop((function, name))[VALUES_MAX:]
+                if left:
+                    gathered[function, name] = left
+            provider = AmazonCloudWatchEMFProvider(namespace=NAMESPACE)
+            provider.timestamp = int(self._now_s() * 1000)
+            whose = {"function": function} if function else {}
+            document = provider.serialize_metric_set(metrics, dimensions | whose, {})
+            self._emit(json.dumps(document))

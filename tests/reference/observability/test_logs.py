@@ -1,20 +1,47 @@
-"""Log lines: one JSON object each."""
+"""Log lines: one JSON object each, and each of a request's lines names it."""
 
 from __future__ import annotations
 
+import asyncio
 import json
+import logging
+import subprocess
+import sys
+
+import pytest
 
 from streamer_reference.observability import logs
+from support.observed import EVENT_ID, observed
 
 
-def test_a_line_is_one_object(capsys, monkeypatch):
+@pytest.fixture(autouse=True)
+def _unbound():
+    """No test knows of the one before."""
+    logs.unbind()
+    yield
+    logs.unbind()
+
+
+@pytest.fixture
+def _every_line():
+    """Also what is silent by default."""
+    logger = logging.getLogger(logs.SERVICE)
+    before = logger.level
+    logger.setLevel(logging.DEBUG)
+    yield
+    logger.setLevel(before)
+
+
+def _lines(capsys):
+    return [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+
+
+def test_a_line_is_one_object(capsys):
     """OBS-1: level, message, timestamp, service and function, and what the caller names."""
-    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "router")
+    logs.bind(function="router")
     logs.log("warning", "two\nlines", request_id="r\ud800", tenant_id=None)
-    output = capsys.readouterr().err
-    assert output.count("\n") == 1
-    line = json.loads(output)
-    assert line.pop("timestamp") > 1_600_000_000_000
+    (line,) = _lines(capsys)
+    assert line.pop("timestamp").endswith("+00:00")
     assert line == {
         "level": "WARNING",
         "message": "two\nlines",
@@ -24,10 +51,72 @@ def test_a_line_is_one_object(capsys, monkeypatch):
     }
 
 
-def test_levels_below_the_lowest_are_silent(capsys, monkeypatch):
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [("error", ["ERROR"]), ("debug", ["DEBUG", "INFO", "WARNING", "ERROR"])]
+    + [(name, ["INFO", "WARNING", "ERROR"]) for name in ("info", "loud", "")],
+)
+def test_the_lowest_level_comes_from_the_environment(name, shown):
     """`info` by default, and for a name nobody knows."""
-    logs.log("debug", "unheard")
-    assert capsys.readouterr().err == ""
-    for name, lowest in (("error", 3), ("debug", 0), ("loud", 1)):
-        monkeypatch.setenv("STREAMER_LOG_LEVEL", name)
-        assert logs._level() == lowest
+    program = (
+        "from streamer_reference.observability.logs import LEVELS, log\n"
+        "for level in LEVELS: log(level, 'heard')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={"STREAMER_LOG_LEVEL": name},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert [json.loads(line)["level"] for line in done.stderr.splitlines()] == shown
+    assert done.stdout == ""
+
+
+async def test_tasks_side_by_side_keep_their_names(capsys):
+    """A worker's 250 requests never borrow each other's names."""
+
+    async def request(name):
+        logs.bind(request_id=name)
+        await asyncio.sleep(0)
+        await asyncio.to_thread(logs.log, "warning", "from a thread", says=name)
+
+    await asyncio.gather(*(request(f"r{number}") for number in range(20)))
+    lines = _lines(capsys)
+    assert len(lines) == 20
+    assert all(line["request_id"] == line["says"] for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "expected"),
+    [
+        ({"correlation_id": "order-7_A"}, "order-7_A"),
+        ({"correlation_id": "1-5759e988-bd862e3fe1be46a994272793"}, None),
+        ({"correlation_id": "has.dots.as-tokens-have"}, EVENT_ID),
+        ({"correlation_id": "x" * 65}, EVENT_ID),
+        ({}, EVENT_ID),
+    ],
+)
+@pytest.mark.usefixtures("_every_line")
+async def test_the_correlation_id_follows_a_request(tmp_path, capsys, metadata, expected):
+    """OBS-1: the client's own when it is one, through router, processor, worker and sends."""
+    expected = expected or metadata["correlation_id"]
+    async with observed(tmp_path) as world:
+        await world.connect("c1")
+        payload = {"end": "raise"}
+        await world.say("c1", "probe.sync", payload, id="short", metadata=metadata)
+        await world.say("c1", "probe.async", {"end": "fail"}, id="long", metadata=metadata)
+        (event,) = await world.hand_over()
+        await world.work(event)
+        lines = _lines(capsys)
+    assert world.posts[-1][1]["type"] == "error"
+    of_requests = [line for line in lines if "request_id" in line]
+    assert {(line["request_id"], line["function"]) for line in of_requests} == {
+        ("short", "router"),
+        ("long", "router"),
+        ("long", "processor"),
+        ("long", "worker"),
+    }
+    for line in of_requests:
+        assert line["correlation_id"] == expected
+        assert (line["connection_id"], line["tenant_id"]) == ("c1", "t")

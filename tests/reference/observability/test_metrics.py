@@ -6,13 +6,13 @@ import json
 
 import pytest
 
-from streamer_reference.observability import metrics
-from streamer_reference.observability.metrics import GATHERED_MAX, Metrics
+from streamer_reference.observability import logs
+from streamer_reference.observability.metrics import GATHERED_MAX, METRICS, Metrics
 
 
 def _gather():
     lines: list[dict] = []
-    return Metrics(lambda line: lines.append(json.loads(line)), lambda: 1.5), lines
+    return Metrics(lambda line: lines.append(json.loads(line)), lambda: 1.5, "staging"), lines
 
 
 def test_a_flush_is_one_line_with_units_and_dimensions():
@@ -26,7 +26,7 @@ def test_a_flush_is_one_line_with_units_and_dimensions():
     gathered.flush()
     definition = {
         "Namespace": "Streamer",
-        "Dimensions": [["service"]],
+        "Dimensions": [["service", "environment"]],
         "Metrics": [
             {"Name": "QueueDelay", "Unit": "Milliseconds"},
             {"Name": "MessageSent", "Unit": "Count"},
@@ -36,10 +36,28 @@ def test_a_flush_is_one_line_with_units_and_dimensions():
         {
             "_aws": {"Timestamp": 1500, "CloudWatchMetrics": [definition]},
             "service": "streamer",
+            "environment": "staging",
             "QueueDelay": [3, 4.5],
             "MessageSent": [3],
         }
     ]
+
+
+def test_a_metric_by_function_is_in_a_line_of_each_function():
+    """A line has one dimension set, whose values are the line's."""
+    gathered, lines = _gather()
+    for function in ("router", "worker", "router"):
+        logs.bind(function=function)
+        gathered.add("ProcessingLatency", 7)
+    logs.unbind()
+    gathered.flush()
+    assert [(line["function"], line["ProcessingLatency"]) for line in lines] == [
+        ("router", [7, 7]),
+        ("worker", [7]),
+    ]
+    for line in lines:
+        (directive,) = line["_aws"]["CloudWatchMetrics"]
+        assert directive["Dimensions"] == [list(METRICS["ProcessingLatency"][1])]
 
 
 def test_no_line_holds_more_than_a_hundred_values():
@@ -70,4 +88,3 @@ def test_an_unknown_metric_is_a_mistake(capsys):
     default.add("MessageSent")
     default.flush()
     assert json.loads(capsys.readouterr().out)["MessageSent"] == [1]
-    assert set(metrics.UNITS.values()) <= {"Count", "Seconds", "Bytes", "Milliseconds"}

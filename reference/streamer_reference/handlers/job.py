@@ -11,7 +11,7 @@ import contextvars
 import dataclasses
 import threading
 from collections.abc import Awaitable, Callable, Mapping
-from concurrent.futures import Executor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any, Protocol, TypeVar
 
 from streamer_reference.clock import Clock, SystemClock
@@ -19,6 +19,8 @@ from streamer_reference.objects import ObjectStore
 
 JSON = Any  # null, bool, int, float, str, list or dict with text keys, nested
 T = TypeVar("T")
+# As many as a worker has slots, so that synchronous handlers run side by side (ASYNC-6).
+THREADS = ThreadPoolExecutor(max_workers=250, thread_name_prefix="handler")
 
 
 class JobEndedError(Exception):
@@ -91,8 +93,8 @@ class Job:
             self.updates.set_metadata(key, value)
 
 
-async def in_thread(run: Callable[[Job], T], job: Job, pool: Executor | None = None) -> T:
-    """Run a function of the job off the event loop, by default in the loop's own pool.
+async def in_thread(run: Callable[[Job], T], job: Job, pool: Executor = THREADS) -> T:
+    """Run a function of the job off the event loop.
 
     A thread cannot be cancelled. When the caller is, the function ends at its next `job.progress`.
     """

@@ -14,7 +14,7 @@ from streamer_reference.handlers.bulk import SIDE_BY_SIDE
 from streamer_reference.handlers.registry import Registry
 from streamer_reference.protocol.errors import ErrorCode, FieldError, HandlerError
 from support.fake_job import Bench
-from support.virtual_time import virtual_time
+from support.virtual_time import pass_time, virtual_time
 
 OUT_OF_STOCK = ErrorCode("OUT_OF_STOCK", "Nothing is left.", retryable=False, definite=True)
 
@@ -149,6 +149,29 @@ async def test_middleware_runs_around_each_item():
     payload = {"items": [{"action": "ping"}] * 2}
     await registry.call(registry.get("bulk"), Bench().job(payload), 300)
     assert seen == ["r-1", "r-1 0", "r-1 1"]
+
+
+@virtual_time
+async def test_a_cancelled_bulk_cancels_its_items():
+    """CANCEL-1: what nobody waits for does not run on, and what waits does not begin."""
+    registry, events = _registry(), []
+
+    @registry.handler("shop.wait")
+    async def wait(job):
+        events.append("began")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            events.append("ended")
+
+    payload = {"items": [{"action": "shop.wait"}] * (SIDE_BY_SIDE + 5)}
+    call = registry.call(registry.get("bulk"), Bench().job(payload), 300)
+    task = asyncio.create_task(call)
+    await pass_time(1)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert events == ["began"] * SIDE_BY_SIDE + ["ended"] * SIDE_BY_SIDE
 
 
 @given(st.lists(st.sampled_from(["ping", "shop.reserve", "nothing", "shop.who"]), min_size=1))

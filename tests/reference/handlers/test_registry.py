@@ -182,6 +182,14 @@ async def test_a_synchronous_handler_runs_in_a_thread_an_async_one_does_not():
     assert await _call(registry, "async", job) == threading.get_ident()
 
 
+async def test_synchronous_handlers_run_side_by_side():
+    """ASYNC-6: as many as a worker has slots, not as many as asyncio's own pool has threads."""
+    registry, barrier = Registry(), threading.Barrier(40)
+    registry.handler("meet")(lambda job: barrier.wait(10))
+    met = await asyncio.gather(*(_call(registry, "meet", Bench().job()) for _ in range(40)))
+    assert sorted(met) == list(range(40))
+
+
 async def test_a_synchronous_handler_ends_at_its_next_progress_when_its_request_has():
     """A thread cannot be cancelled, so `progress` tells it that nobody waits."""
     registry = Registry()

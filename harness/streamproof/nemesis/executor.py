@@ -43,8 +43,8 @@ async def execute(schedule: Schedule, world: World, send: Send, tell: Tell) -> D
     async def strike(step: Step) -> None:
         fault = step.fault
         await until(step.at_s)
-        injected_s = loop.time()
         what = await fault.inject(world)
+        injected_s = loop.time()
         if what is None:
             done.missed.append(f"a {fault.name} found nothing to strike")
             return

@@ -88,19 +88,20 @@ class RecordRule(Protocol):
 
 
 async def _victim(world: World, function: str, rank: float) -> int | None:
-    """A process that holds requests, chosen by `rank` among those there are; waits for one."""
+    """The process that holds the request which `rank` chooses among all held; waits for one."""
     loop = asyncio.get_running_loop()
     until_s = loop.time() + VICTIM_WAIT_S
-    while not (found := sorted(world.victims(function))):
+    while not (found := world.victims(function)):
         if loop.time() >= until_s:
             return None
         await asyncio.sleep(VICTIM_POLL_S)
-    return found[int(rank * len(found))]
+    held = [pid for pid in sorted(found) for _ in range(found[pid])]
+    return held[int(rank * len(held))]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class KillWorker:
-    """SIGKILL for a process that holds requests; `rank` in [0, 1) chooses which."""
+    """SIGKILL for a process that holds requests; `rank` in [0, 1) chooses the request to strike."""
 
     number: int
     function: str

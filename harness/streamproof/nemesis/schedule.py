@@ -31,6 +31,7 @@ LEASE_S = 5.0  # of the embedded stack
 ISOLATED_KILLS_MAX = 3
 FAIL_CODE = "NOT_FOUND"  # what a request ends with that is told to fail
 SLOW_S = 1.5
+STEP_MS = (100, 800)  # of one to four: some 25 requests are under way at any moment
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -115,7 +116,7 @@ def _arrivals(options: Options, seed: int, draw: random.Random) -> tuple[Arrival
 def _arrival(at_s: float, client: int, request_id: str, draw: random.Random) -> Arrival:
     count = draw.randint(1, 4)
     steps = [
-        {"percentage": round(100 * step / (count + 1), 1), "ms": draw.randint(50, 350)}
+        {"percentage": round(100 * step / (count + 1), 1), "ms": draw.randint(*STEP_MS)}
         for step in range(1, count + 1)
     ]
     result = {"request": request_id, "value": draw.randrange(10**12)}

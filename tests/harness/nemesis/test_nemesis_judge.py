@@ -1,0 +1,78 @@
+"""The judge over requests as clients saw them: right ones pass, each broken promise is named."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from streamproof.nemesis.clients import Track
+from streamproof.nemesis.judge import count, judge
+from streamproof.nemesis.schedule import Arrival
+
+RESULT = {"value": 1}
+COMPLETE = {"type": "complete", "request_id": "r", "sequence": 1, "result": RESULT}
+ERROR = {"code": "NOT_FOUND", "message": "m"}
+FAILED = {"type": "error", "request_id": "r", "sequence": 1, "error": ERROR}
+GIVEN_UP = {**FAILED, "error": {"code": "PROCESSING_FAILED"}}
+DONE = {"status": "COMPLETED", "result": RESULT}
+UNKNOWN = {"code": "NOT_FOUND"}
+
+
+def track(*outcomes: Any, status: Any = DONE, code: str | None = None, **members: Any) -> Track:
+    """A request that was acknowledged, unless `members` say otherwise."""
+    arrival = Arrival(0.0, 0, "r", {}, result=None if code else RESULT, code=code)
+    return Track(arrival, **{"acknowledged": True, **members}, outcomes=[*outcomes], status=status)
+
+
+FAILED_STATUS = {"status": "FAILED", "error": ERROR}
+
+
+@pytest.mark.parametrize(
+    ("seen", "end"),
+    [
+        (track(COMPLETE), "completed"),
+        (track(COMPLETE, acknowledged=False), "completed"),  # its acknowledgment was cut off
+        (track(FAILED, status=FAILED_STATUS, code="NOT_FOUND"), "failed"),
+        (track(acknowledged=False, refused="RATE_LIMITED", status=UNKNOWN), "refused"),
+        (track(acknowledged=False, known=False, status=UNKNOWN), "never accepted"),
+    ],
+)
+def test_kept_promises(seen: Track, end: str) -> None:
+    """Nothing is found, and the request is counted under its end."""
+    assert judge([seen]) == []
+    counts = count([seen])
+    assert (counts["sent"], counts[end], counts["lost"]) == (1, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("seen", "rules"),
+    [
+        (track(status={"status": "PROCESSING"}), ["ASYNC-1"]),
+        (track(status=UNKNOWN), ["ASYNC-1"]),
+        (track(known=False, status=UNKNOWN), ["ASYNC-1"]),
+        (track(acknowledged=False, known=False, status=DONE), ["ASYNC-1"]),
+        (track(COMPLETE, FAILED), ["ASYNC-3"]),
+        (track({**COMPLETE, "result": 2}, status={**DONE, "result": 2}), ["MSG-5"]),
+        (track(GIVEN_UP, status={"status": "FAILED", "error": GIVEN_UP["error"]}), ["ASYNC-5"]),
+        (track(COMPLETE, code="NOT_FOUND"), ["ASYNC-5"]),
+        (track(COMPLETE, status=FAILED_STATUS), ["RECOV-3"]),
+        (track(COMPLETE, status={**DONE, "result": 2}), ["RECOV-3"]),
+        (track(COMPLETE, status=None), ["RECOV-3"]),
+        (track(COMPLETE, status=UNKNOWN), ["RECOV-3"]),
+        (track(FAILED, status=DONE, code="NOT_FOUND"), ["RECOV-3"]),
+    ],
+)
+def test_broken_promises(seen: Track, rules: list[str]) -> None:
+    """The rule is named, and the request."""
+    found = judge([seen])
+    assert [finding.rule for finding in found] == rules
+    assert str(found[0]).startswith(f"{rules[0]} of r: ")
+
+
+def test_the_counts_of_harm() -> None:
+    """What the table shows: lost, second outcomes, given up."""
+    counts = count([track(), track(COMPLETE, FAILED), track(GIVEN_UP)])
+    harm = (counts["lost"], counts["second outcomes"], counts["PROCESSING_FAILED"])
+    assert harm == (1, 1, 1)
+    assert counts["acknowledged"] == 3

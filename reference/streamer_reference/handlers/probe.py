@@ -10,7 +10,6 @@ import asyncio
 import json
 import os
 import signal
-from collections.abc import Mapping
 
 from streamer_reference.handlers import fields
 from streamer_reference.handlers.job import JSON, Job
@@ -70,14 +69,6 @@ _ASYNC = {
     "result_bytes": fields.integer(RESULT_BYTES_MIN, RESULT_BYTES_MAX),
     "steps": fields.items(fields.members({}, _STEP), 0, STEPS_MAX),
 }
-_bad_members = fields.payload({}, _ASYNC | _END)
-
-
-def _bad_async(payload: Mapping[str, JSON]) -> list[errors.FieldError]:
-    bad = _bad_members(payload)
-    if "result_bytes" in payload and payload.get("result") is not None:
-        bad.append(errors.FieldError("payload.result_bytes", "cannot be given with result"))
-    return bad
 
 
 @registry.handler(
@@ -85,7 +76,7 @@ def _bad_async(payload: Mapping[str, JSON]) -> list[errors.FieldError]:
     estimated_duration_s=ALWAYS_QUEUED_S,
     permission=PERMISSION,
     time_limit_s=lambda payload: payload.get("time_limit_ms", TIME_LIMIT_MS) / 1000,
-    validate=_bad_async,
+    validate=fields.payload({}, _ASYNC | _END),
 )
 async def long_probe(job: Job) -> JSON:
     """Take the steps, then end as asked; after `end_attempts` attempts, end well."""

@@ -192,7 +192,6 @@ def test_crash_really_ends_the_process():
         ("async", {"end_attempts": -1}, ["payload.end_attempts"]),
         ("async", {"time_limit_ms": 0}, ["payload.time_limit_ms"]),
         ("async", {"result_bytes": 10}, ["payload.result_bytes"]),
-        ("async", {"result_bytes": 11, "result": 1}, ["payload.result_bytes"]),
         ("async", {"other": None}, []),
     ],
 )

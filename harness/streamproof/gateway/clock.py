@@ -12,8 +12,7 @@ import heapq
 import itertools
 import time
 from collections.abc import Callable
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Any, Protocol
 
 
 class Timer(Protocol):
@@ -126,36 +125,21 @@ async def sleep(clock: Clock, delay_s: float) -> None:
 
 
 class deadline:  # noqa: N801, read as a statement, like asyncio.timeout
-    """`async with deadline(clock, seconds)`: what runs longer is cancelled with `TimeoutError`.
+    """`asyncio.timeout` on a clock that a test can move; None is no limit at all."""
 
-    The same as `asyncio.timeout`, but on a clock that a test can move.
-    """
-
-    def __init__(self, clock: Clock, seconds: float) -> None:
+    def __init__(self, clock: Clock, seconds: float | None) -> None:
         """Count from the moment the block is entered."""
         self._clock = clock
         self._seconds = seconds
-        self.expired = False
+        self._timer: Timer | None = None
 
-    async def __aenter__(self) -> Self:
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - a deadline needs a task to cancel
-        self._task = task
-        self._cancelling = task.cancelling()
-        self._timer = self._clock.call_later(self._seconds, self._expire)
-        return self
+    async def __aenter__(self) -> asyncio.Timeout:
+        self._limit = limit = asyncio.timeout(None)
+        if self._seconds is not None:
+            self._timer = self._clock.call_later(self._seconds, lambda: limit.reschedule(0.0))
+        return await limit.__aenter__()
 
-    def _expire(self) -> None:
-        self.expired = True
-        self._task.cancel()
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._timer.cancel()
-        is_ours = self.expired and self._task.uncancel() <= self._cancelling
-        if is_ours and kind is not None and issubclass(kind, asyncio.CancelledError):
-            raise TimeoutError from error
+    async def __aexit__(self, *error: Any) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        await self._limit.__aexit__(*error)

@@ -137,27 +137,24 @@ class FunctionHost:
     async def _invoke(
         self, function: Function, event: Any, request_id: str, limit_s: float | None, *, wait: bool
     ) -> Any:
-        own_limit_s = function.timeout_s
-        is_integration = limit_s is not None and limit_s <= own_limit_s
-        limit = deadline(self._clock, limit_s if is_integration and limit_s else own_limit_s)
+        # A process has its own time in its environment, once it is there.
+        own_s = function.timeout_s if function.command is None else None
+        is_integration = limit_s is not None and limit_s <= function.timeout_s
         try:
-            if function.command is not None:
-                pool = self._pools[function.name]
-                if not is_integration:  # the environment keeps the function's own time
+            async with deadline(self._clock, limit_s if is_integration else own_s) as limit:
+                if function.command is not None:
+                    pool = self._pools[function.name]
                     return await pool.invoke(event, request_id, wait=wait)
-                async with limit:
-                    return await pool.invoke(event, request_id, wait=wait)
-            async with limit:
                 if function.run is not None:
                     return await function.run(event)
                 return await self._call_handler(function, event, request_id)
         except (FunctionError, ThrottledError):
             raise
         except Exception as error:
-            if isinstance(error, TimeoutError) and limit.expired:
+            if isinstance(error, TimeoutError) and limit.expired():
                 if is_integration:
                     raise IntegrationTimeoutError from None
-                raise FunctionError.timed_out(request_id, own_limit_s) from None
+                raise FunctionError.timed_out(request_id, function.timeout_s) from None
             _LOG.debug("function %s raised", function.name, exc_info=True)
             raise FunctionError(type(error).__name__, str(error)) from error
 

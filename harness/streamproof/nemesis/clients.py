@@ -12,7 +12,7 @@ import dataclasses
 import json
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -152,9 +152,12 @@ class Client:
         waiting = [name for name, track in self.tracks.items() if self._waits(track)]
         await self.open()
         for request_id in waiting:
-            task = asyncio.create_task(self._follow(request_id))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._start(self._follow(request_id))
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _follow(self, request_id: str) -> None:
         """Subscribe; what the service does not know will never come, unless it was acknowledged."""
@@ -205,6 +208,7 @@ class Client:
         if not self._dropping:
             self.cut_off += 1
             self._ready.clear()
+            self._start(self._come_back())
 
     def _take(self, name: str, text: str) -> None:
         try:

@@ -56,7 +56,7 @@ async def run_seed(
             done = await run.strike()
             await run.drain()
             stack.services.metrics.flush()
-            taken_over = int(stack.gateway.metrics.totals().get("LeaseExpired", 0))
+            taken_over = int(stack.metrics.totals().get("LeaseExpired", 0))
         checker.finish(clock())
     tracks = [track for client in clients for track in client.tracks.values()]
     findings = judge(tracks)

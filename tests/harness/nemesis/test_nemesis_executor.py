@@ -7,10 +7,10 @@ import dataclasses
 from typing import Any
 
 import pytest
-from support.virtual_time import virtual_time
 
 from streamproof.nemesis.executor import Done, execute
 from streamproof.nemesis.schedule import Arrival, Schedule, Step
+from support.virtual_time import virtual_time
 
 
 @dataclasses.dataclass(frozen=True)

@@ -21,8 +21,8 @@ from streamproof.nemesis.faults import (
     FailPosts,
     KillWorker,
     PauseWorker,
-    RepeatRecords,
     ReorderRecords,
+    RepeatRecords,
     SlowPosts,
     share,
 )
@@ -197,7 +197,9 @@ def test_the_gateway_is_told_by_the_first_rule_and_everything_is_counted() -> No
     assert {answer.status for answer in answers if answer} == {500}
     assert {answer.delivered for answer in answers if answer} == {True, False}
     faults.posts.pop(0)
-    assert faults.on_post("c", data).delay_s > 0
+    late = faults.on_post("c", data)
+    assert late is not None
+    assert late.delay_s > 0
     faults.records.append(RepeatRecords(1, 3, replayed=0.0))
     one = item(1)
     assert faults.deliveries([one]) == [[one]] * 3
@@ -208,7 +210,9 @@ def test_the_gateway_is_told_by_the_first_rule_and_everything_is_counted() -> No
     assert (faults.counts["records"], faults.counts["records delivered"]) == (1, 3)
 
 
-def test_the_attempts_of_a_bounded_number_of_messages_are_remembered(monkeypatch) -> None:
+def test_the_attempts_of_a_bounded_number_of_messages_are_remembered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """The longest unused is forgotten first."""
     monkeypatch.setattr(worlds, "MESSAGES_KEPT", 2)
     faults = worlds.GatewayFaults()

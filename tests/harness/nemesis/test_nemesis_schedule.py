@@ -13,8 +13,8 @@ from streamproof.nemesis.faults import (
     FailPosts,
     KillWorker,
     PauseWorker,
-    RepeatRecords,
     ReorderRecords,
+    RepeatRecords,
     SlowPosts,
 )
 from streamproof.nemesis.schedule import FAIL_CODE, LEASE_S, Options, Schedule, make
@@ -80,7 +80,7 @@ def test_everything_happens_in_order_and_is_healed_by_the_end(asked: Options, se
 
 @given(options, seeds)
 def test_no_request_can_be_made_to_fail_by_deaths_alone(asked: Options, seed: int) -> None:
-    """One death in a shared worker and those of the workers for one request stay below the limit."""
+    """One death in a shared worker and those alone stay below the limit."""
     kills = of_kind(make(asked, seed), KillWorker)
     alone = sum(step.fault.function == ISOLATED_WORKER for step in kills)
     assert 1 + alone < DEATHS_MAX

@@ -25,7 +25,6 @@ from streamer_reference.protocol.errors import StreamerError, ValidationError
 from streamer_reference.protocol.limits import MESSAGE_BYTES_MAX
 from streamer_reference.services import Services
 from streamer_reference.store import base as store
-from streamer_reference.worker import within
 
 # Refusals of the store, which counted the message in the same write, or could not.
 _COUNTED = (store.LimitReachedError, store.DuplicateRequestError, store.StoreError)
@@ -76,22 +75,15 @@ def _decide(
     connection: store.Connection, request: messages.Request, services: Services
 ) -> tuple[Handler | None, actions.Action | None]:
     """What runs the request, one of the two; `StreamerError` for action, permission, payload."""
-    handler = services.registry.get(request.action)
-    built_in = actions.BUILT_IN.get(request.action)
-    if handler is None and built_in is None:
-        raise StreamerError("INVALID_ACTION")
-    permission = handler.permission if handler else actions.PERMISSIONS.get(request.action)
+    if (built_in := actions.BUILT_IN.get(request.action)) is None:
+        permissions = connection.permissions
+        return services.registry.admit(request.action, request.payload, permissions), None
+    permission = actions.PERMISSIONS.get(request.action)
     if permission is not None and permission not in connection.permissions:
         raise StreamerError("FORBIDDEN")
-    validate = handler.validate if handler else actions.VALIDATE[request.action]
-    try:
-        bad = validate(request.payload)
-    except Exception as error:  # noqa: BLE001 - a team's validation may raise anything
-        log("error", "a validation failed", error_type=type(error).__name__, action=request.action)
-        raise StreamerError("INTERNAL_ERROR") from None
-    if bad:
+    if bad := actions.VALIDATE[request.action](request.payload):
         raise ValidationError(bad)
-    return handler, built_in
+    return None, built_in
 
 
 def _id_of(text: str) -> str | None:
@@ -194,7 +186,7 @@ async def _run(
         clock=services.clock,
     )
     limit_s = min(handler.time_limit_of(request.payload), services.settings.short_limit_s)
-    return await within(handler, job, services, limit_s)
+    return await services.registry.call(handler, job, limit_s)
 
 
 async def _queue(

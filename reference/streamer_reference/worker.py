@@ -21,7 +21,6 @@ from typing import Any
 from streamer_reference.core.backoff import Backoff
 from streamer_reference.core.states import CLAIMABLE, Status
 from streamer_reference.handlers.job import Job
-from streamer_reference.handlers.registry import Handler
 from streamer_reference.observability.logs import log
 from streamer_reference.outbox import LostError, Outbox, ProgressReporter
 from streamer_reference.protocol import messages
@@ -260,7 +259,7 @@ class Worker:
             counter=self._services.store,
             clock=self._clock,
         )
-        return await within(handler, job, self._services, handler.time_limit_of(payload))
+        return await self._services.registry.call(handler, job, handler.time_limit_of(payload))
 
     async def _fit(self, request: Request, result: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         """The outcome to store and the body to send; too large a result becomes an object."""
@@ -330,26 +329,6 @@ class Worker:
         taken = outbox.has_taken(stored.outbox.sequence)
         await send_outcome(stored, self._services, taken=taken)
         return True
-
-
-async def within(handler: Handler, job: Job, services: Services, limit_s: float) -> Any:
-    """The handler's result, behind the middleware; `StreamerError` TIMEOUT after `limit_s`."""
-    deadline = asyncio.timeout(limit_s)
-    task = asyncio.current_task()
-    try:
-        async with deadline:
-            return await services.registry.bind(handler)(job)
-    except TimeoutError:
-        if deadline.expired():
-            raise StreamerError("TIMEOUT") from None
-        raise
-    except asyncio.CancelledError:
-        if task is None or task.cancelling():
-            raise
-        # Nobody cancelled this: the handler awaited something that it had cancelled itself.
-        raise RuntimeError("the handler raised CancelledError") from None
-    except SystemExit:
-        raise RuntimeError("the handler tried to end its process") from None
 
 
 def result_name(request: Request) -> str:

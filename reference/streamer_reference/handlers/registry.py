@@ -146,7 +146,7 @@ class Registry:
             raise errors.ValidationError(bad)
         return handler
 
-    async def call(self, handler: Handler, job: Job, limit_s: float | None) -> JSON:
+    async def call(self, handler: Handler, job: Job, limit_s: float) -> JSON:
         """The handler's result, behind the middleware; `StreamerError` TIMEOUT after `limit_s`.
 
         Raises what the handler raises, and `LookupError` for a code that nobody registered.
@@ -177,10 +177,6 @@ class Registry:
             raise RuntimeError("the handler raised CancelledError") from None
         except SystemExit:
             raise RuntimeError("the handler tried to end its process") from None
-
-    def bind(self, handler: Handler) -> Next:
-        """The handler behind the middleware, without a limit."""
-        return lambda job: self.call(handler, job, None)
 
     def load_file(self, path: Path) -> str | None:
         """Include the `registry` of a Python file; what is wrong is returned, not raised."""

@@ -175,15 +175,21 @@ class Outbox:
 class ProgressReporter:
     """What a handler reports to: never blocks it, coalesces, and sends from a task of its own."""
 
-    def __init__(self, outbox: Outbox, floor: float, clock: Clock) -> None:
-        """`floor` is the percentage that was stored last: a retry never goes below it (PROG-6)."""
+    def __init__(
+        self, outbox: Outbox, floor: float, clock: Clock, last_sent_ms: int | None = None
+    ) -> None:
+        """`floor` is the percentage that was stored last: a retry never goes below it (PROG-6).
+
+        `last_sent_ms` is the moment of the progress that an earlier attempt sent last (PROG-2).
+        """
         self._outbox = outbox
         self._clock = clock
         self._loop = asyncio.get_running_loop()
-        self._coalescing = Coalescing(floor=floor)
+        self._coalescing = Coalescing(floor=floor, last_sent_ms=last_sent_ms)
         self._metadata: dict[str, Any] = {}
         self._wake = asyncio.Event()
         self._draining = False
+        self._flushing = False
         self._task = asyncio.create_task(self._pump())
 
     def progress(self, percentage: float, message: str | None = None) -> None:
@@ -206,12 +212,16 @@ class ProgressReporter:
         """The sending task: it ends by itself after `drain`, or with `LostError`."""
         return self._task
 
-    def drain(self) -> None:
-        """Send what waits at once, without keeping the interval, and then end (PROG-3)."""
-        self._loop.call_soon(self._start_draining)
+    def drain(self, *, at_once: bool = True) -> None:
+        """Send what waits and then end: `at_once` before an outcome, without the interval (PROG-3).
 
-    def _start_draining(self) -> None:
+        Before another attempt the interval is kept.
+        """
+        self._loop.call_soon(self._start_draining, at_once)
+
+    def _start_draining(self, at_once: bool) -> None:
         self._draining = True
+        self._flushing = at_once
         self._wake.set()
 
     def _report(self, update: Update) -> None:
@@ -225,7 +235,7 @@ class ProgressReporter:
             await self._wake.wait()
             self._wake.clear()
             while (due_in_ms := self._coalescing.due_in_ms(self._clock.now_ms())) is not None:
-                if due_in_ms and not self._draining:
+                if due_in_ms and not self._flushing:
                     await self._wait(due_in_ms / 1000)
                     continue
                 update = self._coalescing.waiting
@@ -241,7 +251,7 @@ class ProgressReporter:
         """Wait, but not after `drain` was called."""
         try:
             async with asyncio.timeout(seconds):
-                while not self._draining:
+                while not self._flushing:
                     self._wake.clear()
                     await self._wake.wait()
         except TimeoutError:

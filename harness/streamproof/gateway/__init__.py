@@ -20,7 +20,6 @@ from streamproof.gateway.description import (
     StreamSource,
 )
 from streamproof.gateway.errors import FunctionError, ThrottledError
-from streamproof.gateway.metrics import MetricCounters
 from streamproof.gateway.server import Gateway
 
 __all__ = [
@@ -37,7 +36,6 @@ __all__ = [
     "Gateway",
     "Limits",
     "ManualClock",
-    "MetricCounters",
     "PostFault",
     "Run",
     "Schedule",

@@ -7,18 +7,22 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from streamproof.errors import UsageError
 from streamproof.gateway.filter_patterns import PATTERNS_MAX, check_pattern
+from streamproof.gateway.http11 import Request
 
 Run = Callable[[dict[str, Any]], Awaitable[Any]]
 """An asynchronous function in the process: an event in, an answer out, both JSON values."""
 
 Page = Callable[[], tuple[str, bytes]]
 """A page: its content type and its content as they are now."""
+
+Site = Callable[[Request], bytes | AsyncIterator[bytes]]
+"""What answers every request below a path, with a whole answer or with pieces of one."""
 
 Item = TypeVar("Item", bound="StreamItem")
 
@@ -220,9 +224,10 @@ class Limits:
 class Description:
     """Everything a gateway is told before it starts.
 
-    `objects` is the folder whose files presigned URLs fetch; `pages` are for the operator at this
-    machine, by path, and answer a loopback Host alone: a name that a web page of somebody else's
-    made to point here (DNS rebinding) reads nothing. `freeze` stops processes between events.
+    `sites` answer plain requests below their paths; `pages` are for the operator at this machine,
+    by path, and answer a loopback Host alone: a name that a web page of somebody else's made to
+    point here (DNS rebinding) reads nothing. `freeze` stops processes between events. `on_line`
+    gets each line that a process writes, after its function's name.
     """
 
     api: Api
@@ -231,10 +236,11 @@ class Description:
     schedules: tuple[Schedule, ...] = ()
     mappings: tuple[EventSourceMapping, ...] = ()
     limits: Limits = dataclasses.field(default_factory=Limits)
-    objects: Path | None = None
+    sites: Mapping[str, Site] = dataclasses.field(default_factory=dict)
     pages: Mapping[str, Page] = dataclasses.field(default_factory=dict)
     raw_echo: bool = False
     verbose: bool = False
+    on_line: Callable[[str, str], object] | None = None
     freeze: bool = True
     faults: Faults | None = None
 

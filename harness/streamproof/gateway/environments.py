@@ -27,7 +27,6 @@ from streamproof.gateway.clock import Clock, Timer
 from streamproof.gateway.description import Description, Function
 from streamproof.gateway.errors import FunctionError, ThrottledError
 from streamproof.gateway.identifiers import new_trace_id
-from streamproof.gateway.metrics import MetricCounters
 from streamproof.gateway.processes import (
     Guard,
     how_it_ended,
@@ -253,7 +252,6 @@ class EnvironmentPool:
         function: Function,
         description: Description,
         clock: Clock,
-        metrics: MetricCounters,
         guard: Guard | None,
     ) -> None:
         """At most `environments_max` at a time; with a `guard` they are stopped between events."""
@@ -261,7 +259,6 @@ class EnvironmentPool:
         self.guard = guard
         self._function = function
         self._description = description
-        self._metrics = metrics
         self._environments: set[Environment] = set()
         self._idle: list[Environment] = []
         self._waiting: collections.deque[Invocation] = collections.deque()
@@ -388,8 +385,9 @@ class EnvironmentPool:
         ]
 
     def take_line(self, line: str) -> None:
-        """Count a line's metrics, and show it to who asked for it."""
-        self._metrics.feed(line)
+        """Hand on a line that a process printed, and show it to who asked for it."""
+        if self._description.on_line is not None:
+            self._description.on_line(self._function.name, line)
         if self._description.verbose:
             sys.stderr.write(f"{self._function.name}: {line}\n")
 

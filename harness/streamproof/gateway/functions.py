@@ -21,7 +21,6 @@ from streamproof.gateway.clock import Clock, deadline, iso_time
 from streamproof.gateway.description import Api, Context, Description, Function
 from streamproof.gateway.environments import EnvironmentPool
 from streamproof.gateway.errors import FunctionError, IntegrationTimeoutError, ThrottledError
-from streamproof.gateway.metrics import MetricCounters
 from streamproof.gateway.processes import Guard
 from streamproof.gateway.tasks import Tasks
 
@@ -48,14 +47,14 @@ class _Queued:
 class FunctionHost:
     """Invokes functions by name; `start` and `stop` bracket its life."""
 
-    def __init__(self, description: Description, clock: Clock, metrics: MetricCounters) -> None:
+    def __init__(self, description: Description, clock: Clock) -> None:
         """Host the functions of `description`."""
         self._api = description.api
         self._clock = clock
         self._functions = {function.name: function for function in description.functions}
         self._guard = Guard() if description.freeze and sys.platform != "win32" else None
         self._pools = {
-            function.name: EnvironmentPool(function, description, clock, metrics, self._guard)
+            function.name: EnvironmentPool(function, description, clock, self._guard)
             for function in description.functions
             if function.command is not None
         }

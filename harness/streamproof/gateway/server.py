@@ -23,9 +23,6 @@ from streamproof.gateway.functions import FunctionHost
 from streamproof.gateway.handshake import Handshake, refusal
 from streamproof.gateway.identifiers import new_id
 from streamproof.gateway.messages import MessageDispatcher
-from streamproof.gateway.metrics import MetricCounters
-from streamproof.gateway.objects import PREFIX as OBJECTS_PREFIX
-from streamproof.gateway.objects import ObjectDownloads
 from streamproof.gateway.schedules import ScheduleRunner
 from streamproof.gateway.tasks import Tasks
 from streamproof.gateway.throttle import TokenBucket
@@ -48,7 +45,6 @@ class Gateway:
         description.check()
         self.description = description
         self.clock: Clock = clock or SystemClock()
-        self.metrics = MetricCounters()
         self.wires: set[Wire] = set()
         self.connections = Connections()
         self.body_bytes_kept = description.limits.message_bytes
@@ -56,7 +52,7 @@ class Gateway:
         self._host = ""
         self._tasks = Tasks()  # messages and handshakes
         self._ends = Tasks()  # $disconnect
-        self._functions = FunctionHost(description, self.clock, self.metrics)
+        self._functions = FunctionHost(description, self.clock)
         self._messages = MessageDispatcher(description, self._functions, self.clock, self._tasks)
         self._handshake = Handshake(description, self._functions, self.clock)
         self._management = ConnectionsApi(description, self.connections, self.clock)
@@ -71,11 +67,6 @@ class Gateway:
             ScheduleRunner(schedule, api, self._functions, self.clock)
             for schedule in description.schedules
         ]
-        self._objects: ObjectDownloads | None = None
-        if description.objects is not None:
-            self._objects = ObjectDownloads(
-                description.objects, description.credentials, api.region, self.clock
-            )
         self._server: asyncio.Server | None = None
         self._stopping = False
         self._all_ended = asyncio.Event()
@@ -194,8 +185,9 @@ class Gateway:
         if page is not None and request.method == "GET" and _names_loopback(request):
             content_type, body = page()
             return http11.response(200, body, [("Content-Type", content_type)])
-        if self._objects is not None and request.path.startswith(OBJECTS_PREFIX):
-            return self._objects.handle(request)
+        for prefix, site in self.description.sites.items():
+            if request.path.startswith(prefix):
+                return site(request)
         return self._management.handle(request)
 
     async def upgrade(self, wire: Wire, request: http11.Request) -> None:

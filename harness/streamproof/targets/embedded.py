@@ -34,6 +34,9 @@ from streamproof.gateway import (
 from streamproof.gateway import Description as GatewayDescription
 from streamproof.targets.base import Description
 from streamproof.targets.base import Limits as DeclaredLimits
+from streamproof.targets.metric_counters import MetricCounters
+from streamproof.targets.object_downloads import PREFIX as OBJECTS_PATH
+from streamproof.targets.object_downloads import ObjectDownloads
 from streamproof.targets.state import ISSUER, State
 
 STAGE = "dev"
@@ -78,6 +81,10 @@ class Stack:
         self._services: Services | None = None
         self._worker_environment: dict[str, str] = {}
         self._flushing: asyncio.Task[None] | None = None
+        self.metrics = MetricCounters()  # as CloudWatch would have them, of all functions
+        self._downloads = ObjectDownloads(
+            state.objects, Credentials(state.access_key_id, state.secret_access_key), REGION
+        )
         self.gateway = Gateway(self._description())
 
     async def start(self) -> Description:
@@ -166,11 +173,14 @@ class Stack:
         self.gateway.invoke_async(function, event)
 
     def _count(self, line: str) -> None:
-        self.gateway.metrics.feed(line)
+        self.metrics.feed(line)
+
+    def _take_line(self, _function: str, line: str) -> None:
+        self.metrics.feed(line)
 
     def _metrics_page(self) -> tuple[str, bytes]:
         self.services.metrics.flush()
-        totals = dict(sorted(self.gateway.metrics.totals().items()))
+        totals = dict(sorted(self.metrics.totals().items()))
         return "application/json", json.dumps(totals).encode()
 
     async def _flush(self) -> None:
@@ -232,7 +242,8 @@ class Stack:
                 ),
             ),
             credentials=Credentials(state.access_key_id, state.secret_access_key),
-            objects=state.objects,
+            sites={OBJECTS_PATH: self._downloads.handle},
+            on_line=self._take_line,
             pages={METRICS_PATH: self._metrics_page},
             raw_echo=options.raw_echo,
             verbose=options.verbose,

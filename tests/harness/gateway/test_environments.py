@@ -170,11 +170,14 @@ async def test_warm_environments_are_there_before_anybody_asks(hosted):
         await until(lambda: before[0] not in pids()["hosted"] and len(pids()["hosted"]) >= 2)
 
 
-async def test_metrics_in_the_output_are_counted_and_lines_shown(hosted, capsys):
-    """Embedded metrics become counters; the lines go to standard error when asked for."""
-    async with running(hosted(), verbose=True) as stage:
+async def test_lines_of_the_output_are_handed_on_and_shown(hosted, capsys):
+    """Who asked gets each line with its function; they go to standard error when asked for."""
+    lines = []
+    async with running(
+        hosted(), verbose=True, on_line=lambda name, line: lines.append((name, line))
+    ) as stage:
         await stage.gateway.invoke("hosted", {"do": "print"})
-        await until(lambda: stage.gateway.metrics.totals() == {"m": 3.0})
+        await until(lambda: ("hosted", "plain") in lines)
         shown = ""
         while "hosted: plain\n" not in shown:
             await turns(1)

@@ -13,7 +13,7 @@ from typing import IO
 from urllib.parse import quote, unquote
 
 from streamproof.gateway import http11
-from streamproof.gateway.clock import Clock
+from streamproof.gateway.clock import Clock, SystemClock
 from streamproof.gateway.description import Credentials
 from streamproof.gateway.sigv4 import SignatureError, Verifier
 
@@ -25,11 +25,11 @@ class ObjectDownloads:
     """Serves the files below one directory."""
 
     def __init__(
-        self, directory: Path, credentials: Credentials, region: str, clock: Clock
+        self, directory: Path, credentials: Credentials, region: str, clock: Clock | None = None
     ) -> None:
         """URLs are signed with `credentials` for service `s3` in `region`."""
         self._directory = directory.resolve()
-        self._verifier = Verifier(credentials, region, "s3", clock)
+        self._verifier = Verifier(credentials, region, "s3", clock or SystemClock())
 
     def handle(self, request: http11.Request) -> bytes | AsyncIterator[bytes]:
         """Answer one request below `PREFIX`."""

@@ -13,7 +13,13 @@ from botocore.credentials import Credentials as BotoCredentials
 
 from streamproof.gateway import ManualClock, SystemClock
 from streamproof.gateway.wire import SEND_TIMEOUT_S
+from streamproof.targets.object_downloads import PREFIX, ObjectDownloads
 from support.gateway_host import CREDENTIALS, http, running, turns, until
+
+
+def sites(directory, clock=None):
+    """The downloads of a folder, as the embedded target mounts them."""
+    return {PREFIX: ObjectDownloads(directory, CREDENTIALS, "us-east-1", clock).handle}
 
 
 def presign(stage, key, *, method="GET", expires_s=60):
@@ -35,7 +41,7 @@ async def test_a_presigned_url_downloads_the_file(tmp_path):
     """Body, type and name; HEAD has a signature of its own and no body."""
     (tmp_path / "t").mkdir()
     (tmp_path / "t" / "my répört.csv").write_text("a,b\n")
-    async with running(objects=tmp_path) as stage:
+    async with running(sites=sites(tmp_path)) as stage:
         key = "t/my%20r%C3%A9p%C3%B6rt.csv"
         status, headers, body = await get(stage, presign(stage, key))
         assert (status, body) == (200, b"a,b\n")
@@ -50,7 +56,7 @@ async def test_expired_forged_and_unsigned_urls_are_refused(tmp_path):
     """Each is 403, and says no more than that."""
     (tmp_path / "a.bin").write_bytes(b"secret")
     clock = ManualClock(SystemClock().time_s())
-    async with running(objects=tmp_path, clock=clock) as stage:
+    async with running(sites=sites(tmp_path, clock), clock=clock) as stage:
         target = presign(stage, "a.bin")
         assert (await get(stage, target))[1]["content-type"] == "application/octet-stream"
         for other in ("/objects/a.bin", target[:-1] + "g", target.replace("a.bin", "b.bin")):
@@ -86,7 +92,7 @@ async def test_nothing_outside_the_directory_is_served(tmp_path, key):
     (inside / "dir").mkdir(parents=True)
     (tmp_path / "secret").write_text("secret")
     (inside / "link").symlink_to(tmp_path / "secret")
-    async with running(objects=inside) as stage:
+    async with running(sites=sites(inside)) as stage:
         status, _, body = await get(stage, presign(stage, key))
         assert status in (403, 404)  # 403 where a client normalises the path that it signs
         assert b"secret</" not in body
@@ -99,7 +105,7 @@ async def test_a_file_that_cannot_be_read_is_not_there(tmp_path, monkeypatch):
     def broken(self, *arguments):
         raise OSError
 
-    async with running(objects=tmp_path) as stage:
+    async with running(sites=sites(tmp_path)) as stage:
         target = presign(stage, "a")
         monkeypatch.setattr("pathlib.Path.open", broken)
         assert (await get(stage, target))[0] == 404
@@ -110,7 +116,7 @@ async def test_a_large_file_comes_in_pieces_and_the_socket_stays_usable(tmp_path
     content = bytes(range(256)) * 40_000
     (tmp_path / "large").write_bytes(content)
     (tmp_path / "small").write_bytes(b"small")
-    async with running(objects=tmp_path) as stage:
+    async with running(sites=sites(tmp_path)) as stage:
         host = f"127.0.0.1:{stage.gateway.port}"
         reader, writer = await asyncio.open_connection("127.0.0.1", stage.gateway.port)
         for key in ("large", "small"):
@@ -129,7 +135,7 @@ async def test_a_large_file_comes_in_pieces_and_the_socket_stays_usable(tmp_path
 async def test_a_download_that_is_given_up_ends(tmp_path):
     """A reader that goes away in the middle leaves nothing behind."""
     (tmp_path / "large").write_bytes(b"x" * 30_000_000)
-    async with running(objects=tmp_path) as stage:
+    async with running(sites=sites(tmp_path)) as stage:
         reader, writer = await asyncio.open_connection("127.0.0.1", stage.gateway.port)
         host = f"127.0.0.1:{stage.gateway.port}"
         writer.write(f"GET {presign(stage, 'large')} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
@@ -144,7 +150,7 @@ async def test_a_download_that_is_given_up_ends(tmp_path):
 async def test_a_socket_that_should_not_stay_open_ends_with_its_file(tmp_path, rest):
     """A reader that waits for the end gets the whole file, and the end."""
     (tmp_path / "large").write_bytes(b"x" * 1_000_000)
-    async with running(objects=tmp_path) as stage:
+    async with running(sites=sites(tmp_path)) as stage:
         reader, writer = await asyncio.open_connection("127.0.0.1", stage.gateway.port)
         host = f"127.0.0.1:{stage.gateway.port}"
         writer.write(f"GET {presign(stage, 'large')} {rest}Host: {host}\r\n\r\n".encode())
@@ -158,7 +164,7 @@ async def test_a_socket_that_should_not_stay_open_ends_with_its_file(tmp_path, r
 async def test_a_file_that_is_cut_off_meanwhile_breaks_the_download_off(tmp_path, caplog):
     """What was promised cannot come, and the reader is not left waiting for it."""
     (tmp_path / "large").write_bytes(b"x" * 30_000_000)
-    async with running(objects=tmp_path) as stage:
+    async with running(sites=sites(tmp_path)) as stage:
         reader, writer = await asyncio.open_connection("127.0.0.1", stage.gateway.port)
         host = f"127.0.0.1:{stage.gateway.port}"
         writer.write(f"GET {presign(stage, 'large')} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
@@ -175,7 +181,7 @@ async def test_a_reader_that_takes_nothing_for_long_is_cut_off(tmp_path):
     """One that takes a little now and then is not."""
     (tmp_path / "large").write_bytes(b"x" * 30_000_000)
     clock = ManualClock(SystemClock().time_s())
-    async with running(objects=tmp_path, clock=clock) as stage:
+    async with running(sites=sites(tmp_path, clock), clock=clock) as stage:
         reader, writer = await asyncio.open_connection("127.0.0.1", stage.gateway.port, limit=1024)
         host = f"127.0.0.1:{stage.gateway.port}"
         writer.write(f"GET {presign(stage, 'large')} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from streamproof.gateway import MetricCounters
-from streamproof.gateway import metrics as metrics_module
+from streamproof.targets import metric_counters as metrics_module
+from streamproof.targets.metric_counters import MetricCounters
 
 
 def line(**changes):

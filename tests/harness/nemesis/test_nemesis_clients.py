@@ -15,6 +15,7 @@ from streamproof.history import HistoryChecker, Recorder
 from streamproof.nemesis import clients as module
 from streamproof.nemesis.clients import Client, Journal
 from streamproof.nemesis.schedule import Arrival
+from support.gateway_host import turns
 
 NOW_MS = 1_742_086_800_000
 NOT_FOUND = {"code": "NOT_FOUND", "message": "m", "retry": {"retryable": False}}
@@ -89,7 +90,7 @@ async def seen(condition: Any) -> None:
     """Let the loop turn until something holds."""
     async with asyncio.timeout(10):
         while not condition():
-            await asyncio.sleep(0.001)
+            await turns()
 
 
 async def test_a_request_is_followed_to_its_outcome_and_asked_about() -> None:

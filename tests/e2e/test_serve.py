@@ -24,6 +24,8 @@ import pytest
 import websockets
 from botocore.config import Config
 
+from streamer_reference.client import Progress, StreamerClient
+
 SERVE = (sys.executable, "-m", "streamproof.cli", "serve", "--port", "0")
 
 
@@ -145,6 +147,29 @@ async def test_a_report_is_acknowledged_reported_on_completed_and_opens(
         await asyncio.to_thread(fetch, result["url"][:-4] + "0000")
     assert refused.value.code == 403
     refused.value.close()
+
+
+async def test_data_is_processed_and_a_bulk_partly_fails(serve: Serve) -> None:
+    """With the client library: a file of an aggregate, and a result for each item."""
+    query = {
+        "source": "sales",
+        "filter": [{"field": "day", "op": "ge", "value": "2025-12"}],
+        "aggregate": {"group_by": ["region"], "metrics": [{"op": "sum", "field": "units"}]},
+    }
+    shown: list[Progress] = []
+    async with StreamerClient(serve.target["url"], serve.token("ada")) as client:
+        rows = (await client.request("process_data", query, on_progress=shown.append))["rows"]
+        file = await client.request("process_data", {**query, "output": "csv"})
+        items = [{"action": "ping"}, {"action": "nothing"}, {"action": "probe.whoami"}]
+        bulk = await client.request("bulk", {"items": items})
+    text = (await asyncio.to_thread(fetch, file["url"])).decode()
+    expected = [{name: str(value) for name, value in row.items()} for row in rows]
+    assert list(csv.DictReader(io.StringIO(text))) == expected
+    assert [row["region"] for row in rows] == ["East", "North", "South", "West"]
+    assert shown[-1].percentage == 90
+    assert (bulk["succeeded"], bulk["failed"]) == (1, 2)
+    codes = [result.get("error", {}).get("code") for result in bulk["results"]]
+    assert codes == [None, "INVALID_ACTION", "FORBIDDEN"]
 
 
 def fetch(url: str) -> bytes:

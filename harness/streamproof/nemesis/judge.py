@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from streamproof.nemesis.clients import Track
+from streamproof.nemesis.schedule import Options
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -46,6 +47,33 @@ def count(tracks: Iterable[Track]) -> Counter[str]:
         counts["PROCESSING_FAILED"] += any(_code(o) == "PROCESSING_FAILED" for o in track.outcomes)
         counts[_end(track)] += 1
     return counts
+
+
+def doubts(
+    options: Options,
+    counts: Mapping[str, int],
+    struck: Mapping[str, int],
+    missed: Sequence[str],
+    duration_s: float,
+    within_s: float,
+) -> list[str]:
+    """Why a run without a violation shows nothing: what was asked for and did not happen."""
+    found = list(missed)
+    if options.kills + options.pauses and not struck.get("takeovers"):
+        found.append("no request was taken over")
+    if options.error_rate > 0:
+        found += [
+            f"no post was answered {status}"
+            for status in (429, 500)
+            if not struck.get(f"posts answered {status}")
+        ]
+    if struck.get("records delivered", 0) < options.duplicates * struck.get("records", 0):
+        found.append("not every record was delivered as often as asked")
+    if not counts.get("completed"):
+        found.append("no request ended well")
+    if duration_s > within_s:
+        found.append(f"it took {duration_s:g} s, more than {within_s:g} s")
+    return found
 
 
 def _end(track: Track) -> str:

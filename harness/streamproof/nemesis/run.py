@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import tempfile
-from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from streamproof.history import HistoryChecker, Recorder
 from streamproof.nemesis.clients import Client, Journal
 from streamproof.nemesis.executor import Done, execute
 from streamproof.nemesis.faults import Fault
-from streamproof.nemesis.judge import count, judge
+from streamproof.nemesis.judge import count, doubts, judge
 from streamproof.nemesis.schedule import Arrival, Options, Schedule, make
 from streamproof.nemesis.witness import witness
 from streamproof.nemesis.world import EmbeddedWorld, GatewayFaults
@@ -79,7 +78,7 @@ async def run_seed(
         faults=dict(sorted(struck.items())),
         violations=tuple(found),
         witness=tuple(witness(history, found[first])) if first else (),
-        reason="; ".join(_doubts(options, counts, struck, done, duration_s, within_s)),
+        reason="; ".join(doubts(options, counts, struck, done.missed, duration_s, within_s)),
         command=command,
     )
 
@@ -182,30 +181,3 @@ async def _clients(
         yield clients
     finally:
         await asyncio.gather(*(client.close() for client in clients))
-
-
-def _doubts(
-    options: Options,
-    counts: Counter[str],
-    struck: dict[str, int],
-    done: Done,
-    duration_s: float,
-    within_s: float,
-) -> list[str]:
-    """Why a run without a violation shows nothing."""
-    doubts = list(done.missed)
-    if options.kills + options.pauses and not struck["takeovers"]:
-        doubts.append("no request was taken over")
-    if options.error_rate > 0:
-        doubts += [
-            f"no post was answered {status}"
-            for status in (429, 500)
-            if not struck.get(f"posts answered {status}")
-        ]
-    if struck.get("records delivered", 0) < options.duplicates * struck.get("records", 0):
-        doubts.append("not every record was delivered as often as asked")
-    if not counts["completed"]:
-        doubts.append("no request ended well")
-    if duration_s > within_s:
-        doubts.append(f"it took {duration_s:g} s, more than {within_s:g} s")
-    return doubts

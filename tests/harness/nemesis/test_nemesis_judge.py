@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from streamproof.nemesis.clients import Track
-from streamproof.nemesis.judge import count, judge
-from streamproof.nemesis.schedule import Arrival
+from streamproof.nemesis.judge import count, doubts, judge
+from streamproof.nemesis.schedule import Arrival, Options
 
 RESULT = {"value": 1}
 COMPLETE = {"type": "complete", "request_id": "r", "sequence": 1, "result": RESULT}
@@ -76,3 +76,42 @@ def test_the_counts_of_harm() -> None:
     harm = (counts["lost"], counts["second outcomes"], counts["PROCESSING_FAILED"])
     assert harm == (1, 1, 1)
     assert counts["acknowledged"] == 3
+
+
+STRUCK = {
+    "takeovers": 1,
+    "posts answered 429": 1,
+    "posts answered 500": 1,
+    "records": 2,
+    "records delivered": 4,
+}
+
+
+def doubted(struck: dict[str, int], *missed: str, completed: int = 1, took_s: float = 1.0) -> str:
+    """The doubts about a run."""
+    counts = {"completed": completed}
+    return "; ".join(doubts(Options(), counts, STRUCK | struck, missed, took_s, within_s=9.0))
+
+
+def test_a_run_in_which_everything_asked_for_happened_leaves_no_doubt() -> None:
+    """So does one that asked for nothing."""
+    nothing = Options(kills=0, pauses=0, error_rate=0.0, duplicates=1)
+    assert doubted({}) == ""
+    assert doubts(nothing, {"completed": 1}, {}, (), 1.0, 9.0) == []
+
+
+@pytest.mark.parametrize(
+    ("doubt", "words"),
+    [
+        (doubted({}, "a kill found nothing to strike"), "a kill found nothing to strike"),
+        (doubted({"takeovers": 0}), "no request was taken over"),
+        (doubted({"posts answered 429": 0}), "no post was answered 429"),
+        (doubted({"posts answered 500": 0}), "no post was answered 500"),
+        (doubted({"records delivered": 3}), "not every record was delivered as often as asked"),
+        (doubted({}, completed=0), "no request ended well"),
+        (doubted({}, took_s=9.5), "it took 9.5 s, more than 9 s"),
+    ],
+)
+def test_what_did_not_happen_is_a_doubt(doubt: str, words: str) -> None:
+    """One doubt, in words."""
+    assert doubt == words

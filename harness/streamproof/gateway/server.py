@@ -34,6 +34,7 @@ TLS_HANDSHAKE_S = 10.0
 STOP_S = 10.0  # what runs may take so long to end
 _CLOSE_S = 2.0  # then the clients to answer a close, and $disconnect to run
 _ECHO_BYTES_MAX = 64 << 20
+_PAGE_HEADERS = (("Cache-Control", "no-store"), ("X-Frame-Options", "DENY"))
 _LOG = logging.getLogger("streamproof.gateway")
 
 
@@ -184,7 +185,7 @@ class Gateway:
         page = self.description.pages.get(request.path)
         if page is not None and request.method == "GET" and _names_loopback(request):
             content_type, body = page()
-            return http11.response(200, body, [("Content-Type", content_type)])
+            return http11.response(200, body, [("Content-Type", content_type), *_PAGE_HEADERS])
         for prefix, site in self.description.sites.items():
             if request.path.startswith(prefix):
                 return site(request)

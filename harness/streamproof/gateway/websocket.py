@@ -9,6 +9,7 @@ that does not go away within `CLOSE_TIMEOUT_S` is cut off.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Callable
 from typing import cast
 
@@ -36,69 +37,53 @@ OnMessage = Callable[["Connection", bytes, bool], None]
 OnEnd = Callable[["Connection"], None]
 
 
+@dataclasses.dataclass(eq=False, slots=True)
 class Connection:
     """A connection from its handshake's answer to its end; all calls on the loop."""
 
-    def __init__(
-        self,
-        session: Session,
-        transport: asyncio.Transport,
-        protocol: ServerProtocol,
-        clock: Clock,
-        limits: Limits,
-        *,
-        on_message: OnMessage,
-        on_ending: OnEnd,
-        on_ended: OnEnd,
-        binary: bool = False,
-    ) -> None:
-        """`on_ending` is called when no more can be sent, `on_ended` once when all is over.
-
-        `on_message` gets each whole message with True for text; `done` must follow each.
-        `binary` lets binary messages pass, which API Gateway does not.
-        """
-        self.session = session
-        self.ending = False
-        self.ended = False
-        self.end_code = _ABNORMAL
-        self.end_reason = ""
-        self._transport = transport
-        self._protocol = protocol
-        self._clock = clock
-        self._limits = limits
-        self._on_message = on_message
-        self._on_ending = on_ending
-        self._on_ended = on_ended
-        self._binary = binary
-        self._cutter = FrameCutter()
-        self._parts = bytearray()
-        self._text_parts = True
-        self._paused = False
-        self._in_flight = 0
-        self._in_flight_bytes = 0
-        self._opened_at = self._last_active = clock.monotonic_s()
-        self._timer: Timer | None = None
-        self._end_timer: Timer | None = None
+    session: Session
+    transport: asyncio.Transport
+    protocol: ServerProtocol
+    clock: Clock
+    limits: Limits
+    on_message: OnMessage  # gets each whole message with True for text; `done` must follow each
+    on_ending: OnEnd  # called when no more can be sent
+    on_ended: OnEnd  # called once when all is over
+    binary: bool = False  # lets binary messages pass, which API Gateway does not
+    ending: bool = False
+    ended: bool = False
+    end_code: int = _ABNORMAL
+    end_reason: str = ""
+    _cutter: FrameCutter = dataclasses.field(default_factory=FrameCutter)
+    _parts: bytearray = dataclasses.field(default_factory=bytearray)
+    _text_parts: bool = True
+    _paused: bool = False
+    _in_flight: int = 0
+    _in_flight_bytes: int = 0
+    _opened_at: float = 0.0
+    _last_active: float = 0.0
+    _timer: Timer | None = None
+    _end_timer: Timer | None = None
 
     @property
     def last_active_s(self) -> float:
         """When a data message last went either way, in seconds since the epoch."""
-        return self._clock.time_s() - (self._clock.monotonic_s() - self._last_active)
+        return self.clock.time_s() - (self.clock.monotonic_s() - self._last_active)
 
     def open(self, answer: Response) -> None:
         """Complete the handshake with a 101 and begin to count idle time and lifetime."""
-        self._protocol.send_response(answer)
+        self.protocol.send_response(answer)
         self._flush()
-        self._opened_at = self._last_active = self._clock.monotonic_s()
+        self._opened_at = self._last_active = self.clock.monotonic_s()
         self._watch_age()
 
     def post(self, data: bytes) -> bool:
         """Send a text message, or return False when the send buffer has no room for it."""
-        room = self._limits.send_buffer_bytes - self._transport.get_write_buffer_size()
+        room = self.limits.send_buffer_bytes - self.transport.get_write_buffer_size()
         if len(data) + _FRAME_OVERHEAD_BYTES > room:
             return False
-        self._last_active = self._clock.monotonic_s()
-        self._protocol.send_text(data if data.isascii() else _as_utf8(data))
+        self._last_active = self.clock.monotonic_s()
+        self.protocol.send_text(data if data.isascii() else _as_utf8(data))
         self._flush()
         return True
 
@@ -106,11 +91,11 @@ class Connection:
         """Send what a message caused; the peer's reading stops while it takes none of it."""
         if self.ending:
             return
-        self._last_active = self._clock.monotonic_s()
+        self._last_active = self.clock.monotonic_s()
         if text:
-            self._protocol.send_text(data)
+            self.protocol.send_text(data)
         else:
-            self._protocol.send_binary(data)
+            self.protocol.send_binary(data)
         self._flush()
         self._balance()
 
@@ -119,14 +104,14 @@ class Connection:
         if self.ending:
             return
         self._end(code, reason)
-        self._protocol.send_close(code, wire_reason)
+        self.protocol.send_close(code, wire_reason)
         self._flush()
         self._resume()
         self._watch_end()
 
     def receive(self, data: bytes) -> None:
         """Take what arrived on the socket."""
-        protocol = self._protocol
+        protocol = self.protocol
         for piece in self._cutter.cut(data):
             protocol.receive_data(piece)
             for frame in protocol.events_received():
@@ -135,7 +120,7 @@ class Connection:
 
     def receive_eof(self) -> None:
         """The peer will send nothing more."""
-        self._protocol.receive_eof()
+        self.protocol.receive_eof()
         self._after_receiving()
         self._watch_end()
 
@@ -163,20 +148,20 @@ class Connection:
         """Stop reading for good: the gateway is about to end."""
         if not self._paused:
             self._paused = True
-            self._transport.pause_reading()
+            self.transport.pause_reading()
 
     def abort(self) -> None:
         """Cut the connection off without a closing handshake."""
-        self._transport.abort()
+        self.transport.abort()
 
     def _take(self, frame: Frame) -> None:
-        if self.ending or self._protocol.state is not OPEN:
+        if self.ending or self.protocol.state is not OPEN:
             return  # a peer that is being closed is not listened to
         opcode = frame.opcode
         if opcode is _TEXT or opcode is _BINARY:
             is_text = opcode is _TEXT
-            if not (is_text or self._binary):
-                self._protocol.fail(1003, "binary messages are not supported")
+            if not (is_text or self.binary):
+                self.protocol.fail(1003, "binary messages are not supported")
                 return
             if frame.fin:
                 self._deliver(bytes(frame.data), is_text)
@@ -194,15 +179,15 @@ class Connection:
             try:
                 data.decode()
             except UnicodeDecodeError:
-                self._protocol.fail(1007, "text is not UTF-8")
+                self.protocol.fail(1007, "text is not UTF-8")
                 return
-        self._last_active = self._clock.monotonic_s()
+        self._last_active = self.clock.monotonic_s()
         self._in_flight += 1
         self._in_flight_bytes += len(data)
-        self._on_message(self, data, is_text)
+        self.on_message(self, data, is_text)
 
     def _after_receiving(self) -> None:
-        protocol = self._protocol
+        protocol = self.protocol
         self._flush()
         if protocol.state is not OPEN:
             if not self.ending:
@@ -214,7 +199,7 @@ class Connection:
             self._balance()
 
     def _peer_end(self) -> tuple[int, str]:
-        protocol = self._protocol
+        protocol = self.protocol
         if protocol.close_rcvd is not None:
             code, reason = protocol.close_rcvd.code, protocol.close_rcvd.reason
             return code, _NO_STATUS_REASON if code == _NO_STATUS else reason
@@ -227,16 +212,16 @@ class Connection:
         self.end_code, self.end_reason = int(code), reason
         if self._timer is not None:
             self._timer.cancel()
-        self._on_ending(self)
+        self.on_ending(self)
 
     def _finish(self) -> None:
         if not self.ended:
             self.ended = True
-            self._on_ended(self)
+            self.on_ended(self)
 
     def _flush(self) -> None:
-        transport = self._transport
-        for data in self._protocol.data_to_send():
+        transport = self.transport
+        for data in self.protocol.data_to_send():
             if transport.is_closing():
                 return
             if data:
@@ -249,7 +234,7 @@ class Connection:
         """Read on, or stop reading while too much of this peer's is under way."""
         if self.ending:
             return
-        held = self._transport.get_write_buffer_size() - self._limits.send_buffer_bytes
+        held = self.transport.get_write_buffer_size() - self.limits.send_buffer_bytes
         if (
             self._in_flight >= IN_FLIGHT_MAX
             or self._in_flight_bytes >= IN_FLIGHT_BYTES_MAX
@@ -260,24 +245,24 @@ class Connection:
             self._resume()
 
     def _resume(self) -> None:
-        if self._paused and not self._transport.is_closing():
+        if self._paused and not self.transport.is_closing():
             self._paused = False
-            self._transport.resume_reading()
+            self.transport.resume_reading()
 
     def _watch_age(self) -> None:
-        now = self._clock.monotonic_s()
-        limits = self._limits
+        now = self.clock.monotonic_s()
+        limits = self.limits
         left_s = min(
             self._last_active + limits.idle_s - now, self._opened_at + limits.lifetime_s - now
         )
         if left_s <= 0:
             self.close(1001, "Going away", "Going away")
         else:
-            self._timer = self._clock.call_later(left_s, self._watch_age)
+            self._timer = self.clock.call_later(left_s, self._watch_age)
 
     def _watch_end(self) -> None:
         if self._end_timer is None:
-            self._end_timer = self._clock.call_later(CLOSE_TIMEOUT_S, self._transport.abort)
+            self._end_timer = self.clock.call_later(CLOSE_TIMEOUT_S, self.transport.abort)
 
 
 def _as_utf8(data: bytes) -> bytes:

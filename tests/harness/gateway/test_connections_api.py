@@ -133,7 +133,7 @@ async def test_a_client_that_does_not_read_yields_429_and_disturbs_nobody():
         assert await stage.post(slow_id, piece) == 429
         assert await stage.post(other_id, b"fine") == 200
         assert await other.recv() == "fine"
-        assert connection._transport.get_write_buffer_size() <= 1 << 20
+        assert connection.transport.get_write_buffer_size() <= 1 << 20
         slow.transport.resume_reading()
         for _ in range(accepted):
             assert await slow.recv() == "x" * 131_072

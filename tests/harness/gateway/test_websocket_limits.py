@@ -259,7 +259,7 @@ async def test_pings_that_nobody_reads_the_answers_of_stop_the_reading():
         while not connection._paused:
             client.transport.write(flood)
             await turns(5)
-        assert connection._transport.get_write_buffer_size() < 2_000_000
+        assert connection.transport.get_write_buffer_size() < 2_000_000
         client.transport.resume_reading()
         await until(lambda: not connection._paused)
         await client.send("alive")

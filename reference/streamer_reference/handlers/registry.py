@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import functools
+import importlib.machinery
 import importlib.metadata
 import inspect
 import math
-import runpy
+import sys
+import types
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -180,7 +182,7 @@ class Registry:
 
     def load_file(self, path: Path) -> str | None:
         """Include the `registry` of a Python file; what is wrong is returned, not raised."""
-        return self._load(str(path), lambda: runpy.run_path(str(path)).get("registry"))
+        return self._load(str(path), lambda: getattr(_run_file(path), "registry", None))
 
     def load_entry_points(self, group: str = ENTRY_POINT_GROUP) -> list[str]:
         """Include each registry that an installed distribution names; return what is wrong."""
@@ -201,3 +203,14 @@ class Registry:
 
 async def _around(middleware: Middleware, inner: Next, job: Job) -> JSON:
     return await middleware(job, inner)
+
+
+def _run_file(path: Path) -> types.ModuleType:
+    """Run a file as a module named by its path, so that two files called handlers.py can coexist.
+
+    It stays in `sys.modules`: who reads annotations when it is used looks its module up there.
+    """
+    module = sys.modules[str(path)] = types.ModuleType(str(path))
+    module.__file__ = str(path)
+    importlib.machinery.SourceFileLoader(module.__name__, str(path)).exec_module(module)
+    return module

@@ -63,7 +63,7 @@ def sales(start: datetime.date, days: int, advance: Advance, seed: int = SEED) -
 def _sales_of_day(day: datetime.date, seed: int) -> Iterator[Row]:
     chance = random.Random(f"{seed}/{day.isoformat()}").random  # noqa: S311 - sample data
     rows = round(_demand(day) * (0.85 + 0.3 * chance()))
-    for row in range(1, max(1, min(SALES_PER_DAY_MAX, rows)) + 1):
+    for row in range(1, min(SALES_PER_DAY_MAX, rows) + 1):
         product, category, price_cents, _ = PRODUCTS[bisect.bisect(_STEPS, chance() * _STEPS[-1])]
         units = 1 + min(UNITS_MAX - 1, int(-1.1 * math.log(1.0 - chance())))
         unit_price_cents = price_cents * 85 // 100 if chance() < 0.12 else price_cents

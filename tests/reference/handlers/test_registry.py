@@ -324,6 +324,36 @@ def test_a_broken_file_is_named_and_takes_no_other_down(tmp_path, text, reason):
     assert registry.get("invoice") is not None
 
 
+ANNOTATED_FILE = """
+from __future__ import annotations
+import dataclasses, typing
+from streamer_reference.handlers import Registry
+
+registry = Registry()
+
+
+@dataclasses.dataclass
+class Invoice:
+    cents: Amount
+
+
+Amount = int
+
+
+@registry.handler("invoice")
+async def invoice(job):
+    return [hint.__name__ for hint in typing.get_type_hints(Invoice).values()] + [__file__]
+"""
+
+
+async def test_a_file_can_use_its_own_types_later(tmp_path):
+    """Libraries that read annotations when they are used find the file's module."""
+    registry, path = Registry(), tmp_path / "typed.py"
+    path.write_text(ANNOTATED_FILE)
+    assert registry.load_file(path) is None
+    assert await _call(registry, "invoice", Bench().job()) == ["int", str(path)]
+
+
 @pytest.mark.parametrize("name", ["missing.py", "handlers.txt"])
 def test_a_file_that_is_none_is_named(tmp_path, name):
     """A wrong path in a setting is a load failure like any other."""

@@ -3,7 +3,7 @@
 `Gateway(description)` hosts functions that a `Description` names; nothing here knows the reference.
 """
 
-from streamproof.gateway.clock import Clock, ManualClock, SystemClock
+from streamproof.gateway.clock import Clock, ManualClock
 from streamproof.gateway.description import (
     Api,
     ChangeRecord,
@@ -40,6 +40,5 @@ __all__ = [
     "Run",
     "Schedule",
     "StreamSource",
-    "SystemClock",
     "ThrottledError",
 ]

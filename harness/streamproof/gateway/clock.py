@@ -23,24 +23,8 @@ class Timer(Protocol):
         ...
 
 
-class Clock(Protocol):
-    """The gateway's only source of time."""
-
-    def time_s(self) -> float:
-        """Seconds since the Unix epoch."""
-        ...
-
-    def monotonic_s(self) -> float:
-        """Seconds on a clock that never goes back."""
-        ...
-
-    def call_later(self, delay_s: float, callback: Callable[[], None]) -> Timer:
-        """Call back on the running loop once `delay_s` have passed."""
-        ...
-
-
-class SystemClock:
-    """The machine's clocks and the running loop's timers."""
+class Clock:
+    """The gateway's only source of time: the machine's clocks and the running loop's timers."""
 
     def time_s(self) -> float:
         """Seconds since the Unix epoch."""
@@ -63,7 +47,7 @@ class _ManualTimer:
         self.callback = None
 
 
-class ManualClock:
+class ManualClock(Clock):
     """A clock that stands still until `advance` moves it, making the calls that become due."""
 
     def __init__(self, time_s: float = 1_700_000_000.0) -> None:

@@ -13,7 +13,7 @@ from websockets.http11 import Request as UpgradeRequest
 
 from streamproof.errors import UsageError
 from streamproof.gateway import events, http11
-from streamproof.gateway.clock import Clock, SystemClock
+from streamproof.gateway.clock import Clock
 from streamproof.gateway.connections import Connections
 from streamproof.gateway.connections_api import ConnectionsApi
 from streamproof.gateway.description import Description
@@ -45,7 +45,7 @@ class Gateway:
         """Raises `UsageError` for a description that cannot be hosted; opens nothing yet."""
         description.check()
         self.description = description
-        self.clock: Clock = clock or SystemClock()
+        self.clock: Clock = clock or Clock()
         self.wires: set[Wire] = set()
         self.connections = Connections()
         self.body_bytes_kept = description.limits.message_bytes

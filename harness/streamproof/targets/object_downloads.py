@@ -13,7 +13,7 @@ from typing import IO
 from urllib.parse import quote, unquote
 
 from streamproof.gateway import http11
-from streamproof.gateway.clock import Clock, SystemClock
+from streamproof.gateway.clock import Clock
 from streamproof.gateway.description import Credentials
 from streamproof.gateway.sigv4 import SignatureError, Verifier
 
@@ -29,7 +29,7 @@ class ObjectDownloads:
     ) -> None:
         """URLs are signed with `credentials` for service `s3` in `region`."""
         self._directory = directory.resolve()
-        self._verifier = Verifier(credentials, region, "s3", clock or SystemClock())
+        self._verifier = Verifier(credentials, region, "s3", clock or Clock())
 
     def handle(self, request: http11.Request) -> bytes | AsyncIterator[bytes]:
         """Answer one request below `PREFIX`."""

@@ -10,7 +10,7 @@ import pytest
 from botocore.exceptions import ClientError
 from websockets.exceptions import ConnectionClosed
 
-from streamproof.gateway import Credentials, Limits, ManualClock, SystemClock
+from streamproof.gateway import Clock, Credentials, Limits, ManualClock
 from support.gateway_host import (
     CREDENTIALS,
     http,
@@ -143,7 +143,7 @@ async def test_a_client_that_does_not_read_yields_429_and_disturbs_nobody():
 
 async def test_the_rate_is_throttled_when_asked_for():
     """Every call counts, and the bucket fills again."""
-    clock = ManualClock(SystemClock().time_s())
+    clock = ManualClock(Clock().time_s())
     limits = Limits(management_rate=1, management_burst=2)
     async with running(clock=clock, limits=limits) as stage, stage.connected() as (_, at):
         path = f"/dev/@connections/{at}"

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from streamproof.gateway.clock import ManualClock, SystemClock, deadline, iso_time, sleep
+from streamproof.gateway.clock import Clock, ManualClock, deadline, iso_time, sleep
 from support.gateway_host import turns
 
 
@@ -87,7 +87,7 @@ async def test_an_error_at_the_deadline_is_not_hidden():
 async def test_the_system_clock_calls_back_on_the_loop():
     """The real clock is the loop's timer and two clocks of the machine."""
     called = asyncio.Event()
-    clock = SystemClock()
+    clock = Clock()
     clock.call_later(0, called.set)
     await called.wait()
     assert clock.time_s() > 1_600_000_000

@@ -9,7 +9,7 @@ from botocore.auth import S3SigV4QueryAuth, SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials as BotoCredentials
 
-from streamproof.gateway import Credentials, ManualClock, SystemClock
+from streamproof.gateway import Clock, Credentials, ManualClock
 from streamproof.gateway.http11 import RequestReader
 from streamproof.gateway.sigv4 import SignatureError, Verifier
 
@@ -34,7 +34,7 @@ def signed(method, url, body=b"", headers=None, *, token=None, secret="secret", 
 
 def check(request, credentials=OURS, clock=None):
     """Check a request's headers."""
-    verifier = Verifier(credentials, "us-east-1", "execute-api", clock or SystemClock())
+    verifier = Verifier(credentials, "us-east-1", "execute-api", clock or Clock())
     for _ in range(2):  # the second time from the cache
         verifier.check_headers(
             request.method, request.path, request.query, request.header, request.body_sha256
@@ -133,7 +133,7 @@ def test_a_signature_is_good_for_five_minutes(moved_s, message):
     """A date too far from the gateway's is refused, either way."""
     request = signed("GET", "http://h:1/x")
     with pytest.raises(SignatureError, match=message):
-        check(request, clock=ManualClock(SystemClock().time_s() + moved_s))
+        check(request, clock=ManualClock(Clock().time_s() + moved_s))
 
 
 def test_a_date_that_is_none_is_refused():
@@ -148,7 +148,7 @@ def test_a_date_that_is_none_is_refused():
 def test_caches_are_bounded():
     """A client that makes up headers and days does not fill the memory."""
     request = signed("GET", "http://h:1/x")
-    verifier = Verifier(OURS, "us-east-1", "execute-api", SystemClock())
+    verifier = Verifier(OURS, "us-east-1", "execute-api", Clock())
     day = request.header["x-amz-date"][:8]
     for number in range(200):
         other = f"2{number:07d}"
@@ -172,7 +172,7 @@ def presign(url, expires=60, method="GET", token=None):
 
 def check_url(path, query, host, *, method="GET", clock=None, credentials=OURS):
     """Check a presigned URL."""
-    verifier = Verifier(credentials, "us-east-1", "s3", clock or SystemClock())
+    verifier = Verifier(credentials, "us-east-1", "s3", clock or Clock())
     verifier.check_query(method, path, query, host)
 
 
@@ -212,7 +212,7 @@ def test_a_changed_url_is_refused(old, new):
 def test_a_url_is_for_one_method_one_key_one_host_and_a_time():
     """Another method, key, host or hour is refused."""
     path, query, host = presign("http://h/objects/a")
-    now_s = SystemClock().time_s()
+    now_s = Clock().time_s()
     check_url(path, query, host, clock=ManualClock(now_s + 50))
     for arguments in [
         {"method": "HEAD"},

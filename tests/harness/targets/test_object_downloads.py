@@ -11,7 +11,7 @@ from botocore.auth import S3SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials as BotoCredentials
 
-from streamproof.gateway import ManualClock, SystemClock
+from streamproof.gateway import Clock, ManualClock
 from streamproof.gateway.wire import SEND_TIMEOUT_S
 from streamproof.targets.object_downloads import PREFIX, ObjectDownloads
 from support.gateway_host import CREDENTIALS, http, running, turns, until
@@ -55,7 +55,7 @@ async def test_a_presigned_url_downloads_the_file(tmp_path):
 async def test_expired_forged_and_unsigned_urls_are_refused(tmp_path):
     """Each is 403, and says no more than that."""
     (tmp_path / "a.bin").write_bytes(b"secret")
-    clock = ManualClock(SystemClock().time_s())
+    clock = ManualClock(Clock().time_s())
     async with running(sites=sites(tmp_path, clock), clock=clock) as stage:
         target = presign(stage, "a.bin")
         assert (await get(stage, target))[1]["content-type"] == "application/octet-stream"
@@ -180,7 +180,7 @@ async def test_a_file_that_is_cut_off_meanwhile_breaks_the_download_off(tmp_path
 async def test_a_reader_that_takes_nothing_for_long_is_cut_off(tmp_path):
     """One that takes a little now and then is not."""
     (tmp_path / "large").write_bytes(b"x" * 30_000_000)
-    clock = ManualClock(SystemClock().time_s())
+    clock = ManualClock(Clock().time_s())
     async with running(sites=sites(tmp_path, clock), clock=clock) as stage:
         reader, writer = await asyncio.open_connection("127.0.0.1", stage.gateway.port, limit=1024)
         host = f"127.0.0.1:{stage.gateway.port}"

@@ -52,8 +52,9 @@ async def run_seed(
             _clients(options, description, journal) as clients,
         ):
             run = _Run(schedule, stack, faults, clients, journal, show)
-            done = await run.strike()
-            await run.drain()
+            async with run.shown():
+                done = await run.strike()
+                await run.drain()
             stack.services.metrics.flush()
             taken_over = int(stack.metrics.totals().get("LeaseExpired", 0))
         checker.finish(clock())
@@ -101,13 +102,18 @@ class _Run:
         self._show = show
         self._world = EmbeddedWorld(stack, faults, self._drop)
 
-    async def strike(self) -> Done:
-        """Send everything and do everything."""
+    @contextlib.asynccontextmanager
+    async def shown(self) -> AsyncIterator[None]:
+        """Say every few seconds how far it is."""
         showing = asyncio.create_task(self._keep_showing())
         try:
-            return await execute(self._schedule, self._world, self._send, self._tell)
+            yield
         finally:
             showing.cancel()
+
+    async def strike(self) -> Done:
+        """Send everything and do everything."""
+        return await execute(self._schedule, self._world, self._send, self._tell)
 
     async def drain(self) -> None:
         """Wait until every request has ended or nothing has for long, then ask about all."""

@@ -59,6 +59,8 @@ class GatewayFaults:
 
     def deliveries(self, batch: list[Item]) -> list[list[Item]]:
         """A batch as the rules have it."""
+        if not self.records:
+            return [batch]
         found = [batch]
         earlier: Any = self._earlier  # what this gateway handed over is of one kind
         for rule in self.records:

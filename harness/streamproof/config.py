@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from streamproof.errors import UsageError
+from streamproof.hosting import tables
 
 if TYPE_CHECKING:
     import argparse
@@ -29,10 +30,11 @@ FILE_NAME = "streamproof.toml"
 FILE_BYTES_MAX = 256 * 1024  # a configuration beyond this is not one of ours
 DEFAULT = "default"
 OPTION = "option"
+HOSTED_TABLES = ("api", "functions", "schedules", "limits")  # what `serve` hosts; docs/hosting.md
 OPEN_TABLE = "thresholds"  # the one table whose keys are the user's own: scenario.figure
 SECRET_SHOWN = "(set, not shown)"  # noqa: S105 - what is printed in a secret's place
 
-_TYPES: dict[str, type] = {"string": str, "integer": int}
+_TYPES: dict[str, type] = {"string": str, "integer": int, "boolean": bool}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -53,10 +55,19 @@ class Setting:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Hosted:
+    """The tables of a file that describes functions: checked, with every default filled in."""
+
+    path: Path
+    tables: Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Config:
-    """Every key that is known, in the schema's order, thresholds last."""
+    """Every key that is known, in the schema's order, thresholds last, then what is hosted."""
 
     settings: Mapping[str, Setting]
+    hosted: Hosted | None = None
 
     def __getitem__(self, key: str) -> Any:
         """The value of a known key, None where nothing sets it; `KeyError` for an unknown one."""
@@ -85,6 +96,8 @@ def _fixed_keys(node: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, d
     """Every dotted key that the schema names, with its own schema."""
     for name, child in node["properties"].items():
         key = f"{prefix}{name}"
+        if key in HOSTED_TABLES:
+            continue
         if "properties" in child:
             yield from _fixed_keys(child, f"{key}.")
         elif name != OPEN_TABLE:
@@ -107,7 +120,7 @@ def _fault(value: Any, rule: dict[str, Any]) -> str:
         return "" if value in rule["enum"] else f"must be one of {known}"
     if type(value) is not _TYPES[rule["type"]]:  # a bool is not a number here
         return f"must be a {rule['type']}"
-    if isinstance(value, int) and not rule["minimum"] <= value <= rule["maximum"]:
+    if type(value) is int and not rule["minimum"] <= value <= rule["maximum"]:
         return f"must be from {rule['minimum']} to {rule['maximum']}"
     if isinstance(value, str) and len(value) < rule.get("minLength", 0):
         return "must not be empty"
@@ -124,8 +137,8 @@ def _rule(key: str, source: str, known: dict[str, dict[str, Any]]) -> dict[str, 
     if parts[0] == OPEN_TABLE and len(parts) == 3:
         rule: dict[str, Any] = schema()["properties"][OPEN_TABLE]
         return dict(rule["additionalProperties"]["additionalProperties"])
-    tables = {name.split(".")[0] for name in known} | {OPEN_TABLE}
-    near = difflib.get_close_matches(key, [*known, *tables], n=1, cutoff=0.5)
+    names = {name.split(".")[0] for name in known} | {OPEN_TABLE, *HOSTED_TABLES}
+    near = difflib.get_close_matches(key, [*known, *names], n=1, cutoff=0.5)
     hint = f"did you mean `{near[0]}`?" if near else f"known: {', '.join(known)}, {OPEN_TABLE}.*"
     raise UsageError(f"{source}: unknown key {key}", hint)
 
@@ -145,8 +158,13 @@ def _parse(path: Path) -> dict[str, Any]:
         raise UsageError(
             f"cannot read {path}: {error.strerror}", "name another file with --config"
         ) from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UsageError(f"{path} is not TOML: {error}", "mend the line that it names") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is not TOML: {error}", "save it as UTF-8") from error
+    except tomllib.TOMLDecodeError as error:
+        hint = "mend the line that it names"
+        if found := re.search(r"line (\d+)", str(error)):  # a key that is there twice, mostly
+            hint = f"mend this line: {text.decode().splitlines()[int(found[1]) - 1].strip()}"
+        raise UsageError(f"{path} is not TOML: {error}", hint) from error
 
 
 def _own(document: dict[str, Any]) -> dict[str, Any]:
@@ -155,17 +173,37 @@ def _own(document: dict[str, Any]) -> dict[str, Any]:
     return table if isinstance(table, dict) else {}
 
 
-def _file_table(path: Path | None, folder: Path) -> tuple[str, dict[str, Any]]:
-    """The settings of a file and its name; of none when the folder holds none."""
-    if path is not None:
-        document = _parse(path)
-        return path.name, _own(document) if path.name == "pyproject.toml" else document
-    if (folder / FILE_NAME).exists():
-        return FILE_NAME, _parse(folder / FILE_NAME)
-    project = folder / "pyproject.toml"
-    if project.exists():
-        return "pyproject.toml", _own(_parse(project))
-    return "", {}
+def _file_table(path: Path | None, folder: Path) -> tuple[Path, dict[str, Any]]:
+    """A file and its settings; none when the folder holds none."""
+    if path is None:
+        files = [folder / name for name in (FILE_NAME, "pyproject.toml")]
+        path = next(filter(Path.exists, files), None)
+    if path is None:
+        return folder, {}
+    document = _parse(path)
+    return path, _own(document) if path.name == "pyproject.toml" else document
+
+
+def _hosted(path: Path, table: dict[str, Any]) -> tuple[Hosted | None, dict[str, Setting]]:
+    """What the file has `serve` host, taken out of `table`, and its values one by one."""
+    given = {key: table.pop(key) for key in HOSTED_TABLES if key in table}
+    if not given:
+        return None, {}
+    for key in ("functions", "api"):
+        if not given.get(key):
+            raise UsageError(
+                f"{path.name}: [{key}] is missing, and there is [{next(iter(given))}]",
+                "functions are hosted by [api] and [functions.NAME] together: docs/hosting.md",
+            )
+    rules = schema()["properties"]
+    checked, settings = {}, {}
+    for key in HOSTED_TABLES:
+        value = given.get(key, rules[key].get("default", {}))
+        checked[key] = tables.check(value, rules[key], key, path.name)
+        for leaf in tables.leaves(checked[key], rules[key], key, given.get(key)):
+            source = path.name if leaf.given else DEFAULT
+            settings[leaf.key] = Setting(leaf.key, leaf.value, source, leaf.secret)
+    return Hosted(path, checked), settings
 
 
 def load(
@@ -186,15 +224,16 @@ def load(
     for key, value in _flatten(schema()["properties"][OPEN_TABLE]["default"], f"{OPEN_TABLE}."):
         settings[key] = Setting(key, value, DEFAULT)
 
-    name, table = _file_table(path, folder or Path.cwd())
+    file, table = _file_table(path, folder or Path.cwd())
+    hosted, shown = _hosted(file, table)
     given = {key: value for key, value in (options or {}).items() if value is not None}
-    for source, values in ((name, _flatten(table)), (OPTION, given.items())):
+    for source, values in ((file.name, _flatten(table)), (OPTION, given.items())):
         for key, value in values:
             rule = _rule(key, source, known)
             if fault := _fault(value, rule):
                 raise UsageError(f"{source}: {key} {fault}", rule.get("description", ""))
             settings[key] = Setting(key, value, source, bool(rule.get("writeOnly")))
-    return Config(settings)
+    return Config(settings | shown, hosted)
 
 
 # The options that stand for keys, on every command that speaks to a target.

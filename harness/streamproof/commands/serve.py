@@ -1,23 +1,36 @@
-"""`streamproof serve`: the reference on a local API Gateway, until it is told to stop."""
+"""`streamproof serve`: a system on a local API Gateway, until it is told to stop.
+
+The functions that the file of settings describes are hosted; without any, the reference is.
+"""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
 import dataclasses
+import datetime
 import gc
+import importlib.util
 import logging
 import os
 import signal
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+from urllib.parse import urljoin
 
+from streamproof import config
 from streamproof.errors import ExitCode, UsageError
 from streamproof.terminal import note, say
 
-HELP = "run the reference on a local API Gateway WebSocket endpoint"
+if TYPE_CHECKING:
+    from streamproof.targets.base import Description
+    from streamproof.targets.state import State
+
+HELP = "run your functions, or the reference, on a local API Gateway WebSocket endpoint"
 EXAMPLES = """\
 streamproof serve                                  a free port, state in .streamproof
+streamproof serve --functions system.toml          the functions that this file describes
 streamproof serve --port 8765 --state DIR          the same port and state every time
 streamproof serve --rate-limit 0 --in-flight-limit 0   without limits, for a load run
 streamproof serve --handlers my_handlers.py        with actions of your own
@@ -25,6 +38,17 @@ streamproof serve --raw-echo                       echo every message, for an RF
 """
 
 STATE_DIRECTORY = ".streamproof"
+# What the reference alone knows, with the value that says that nothing was asked for.
+_OF_THE_REFERENCE = {
+    "rate_limit": 100,
+    "in_flight_limit": 100,
+    "workers": 4,
+    "allow_tenant": [],
+    "handlers": [],
+    "audience": None,
+    "raw_echo": False,
+    "trace": None,
+}
 GC_THRESHOLDS = (50_000, 20, 50)  # a full collection at 10,000 connections takes 150 to 300 ms
 
 
@@ -68,11 +92,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--audience", metavar="A", help="tokens must carry it as aud")
     parser.add_argument(
-        "--raw-echo", action="store_true", help="no contract: send every message back"
+        "--trace",
+        type=Path,
+        metavar="FILE",
+        help="append the spans of each request to FILE, one JSON object per line",
     )
     parser.add_argument(
-        "--verbose", action="store_true", help="functions' logs on standard error too"
+        "--raw-echo", action="store_true", help="no contract: send every message back"
     )
+    system = parser.add_mutually_exclusive_group()
+    system.add_argument(
+        "--functions",
+        type=Path,
+        metavar="FILE",
+        help="what is hosted: a .toml, or a .py with describe(credentials); docs/hosting.md "
+        f"(default: the functions in {config.FILE_NAME}, else the reference)",
+    )
+    system.add_argument(
+        "--reference", action="store_true", help="the reference, without reading any file"
+    )
+    for name, does in (
+        ("tls", "speak wss and https with a development certificate"),
+        ("freeze", "stop functions' processes between their events, as on Lambda"),
+        ("verbose", "show what functions print on standard error"),
+    ):
+        parser.add_argument(
+            f"--{name}",
+            action=argparse.BooleanOptionalAction,
+            dest=f"serve.{name}",
+            help=f"{does} (default: for functions of a file, not for the reference)",
+        )
 
 
 def run(args: argparse.Namespace) -> ExitCode:
@@ -91,24 +140,90 @@ def run(args: argparse.Namespace) -> ExitCode:
     for path in args.handlers:
         if not path.is_file():
             raise UsageError(f"there is no file {path}", "--handlers takes a Python file")
-    if not args.verbose:
+    if args.trace is not None and importlib.util.find_spec("opentelemetry") is None:
+        raise UsageError("--trace needs OpenTelemetry", "pip install 'streamproof[traces]'")
+    asked = {name: getattr(args, name) for name in ("serve.tls", "serve.freeze", "serve.verbose")}
+    hosted: config.Hosted | Path | None = None
+    if not args.reference:  # which is the same in every folder
+        in_python = args.functions is not None and args.functions.suffix == ".py"
+        settings = config.load(None if in_python else args.functions, asked)
+        asked = {name: settings[name] for name in asked}
+        hosted = args.functions if in_python else settings.hosted
+    if args.functions is not None and hosted is None:
+        raise UsageError(f"{args.functions} describes no functions", "docs/hosting.md shows how")
+    hosts = hosted is not None
+    if hosts:
+        _refuse_options_of_the_reference(args)
+    tls, freeze, verbose = (hosts if value is None else value for value in asked.values())
+    if not verbose:
         os.environ.setdefault("STREAMER_LOG_LEVEL", "warning")
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO if args.verbose else logging.WARNING)
+    level = logging.INFO if asked["serve.verbose"] else logging.WARNING
+    logging.basicConfig(stream=sys.stderr, level=level)
+    serving = _serve(args, hosted, Modes(tls, freeze, verbose))
     try:
         import uvloop  # noqa: PLC0415 - optional, and not on every system
     except ImportError:
-        return asyncio.run(_serve(args))
-    return uvloop.run(_serve(args))
+        return asyncio.run(serving)
+    return uvloop.run(serving)
 
 
-async def _serve(args: argparse.Namespace) -> ExitCode:
-    from streamproof.targets.embedded import Stack, StackOptions  # noqa: PLC0415 - the extra [serve]
-    from streamproof.targets.state import prepare  # noqa: PLC0415
+def _refuse_options_of_the_reference(args: argparse.Namespace) -> None:
+    for name, unasked in _OF_THE_REFERENCE.items():
+        if getattr(args, name) != unasked:
+            raise UsageError(
+                f"--{name.replace('_', '-')} is the reference's, and functions are hosted here",
+                "add --reference to serve the reference",
+            )
 
-    state = prepare(args.state)
-    stack = Stack(
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Modes:
+    """What holds for functions and for the reference alike."""
+
+    tls: bool
+    freeze: bool
+    verbose: bool
+
+
+class Stack(Protocol):
+    """What is served."""
+
+    async def start(self) -> Description:
+        """Open the port; what a client has to know."""
+        ...
+
+    async def stop(self) -> None:
+        """End it in order."""
+        ...
+
+
+def _stack(
+    args: argparse.Namespace, hosted: config.Hosted | Path | None, state: State, modes: Modes
+) -> Stack:
+    certificates = None
+    if modes.tls:
+        from streamproof.targets import certificates as tls  # noqa: PLC0415 - cryptography, slow
+
+        certificates = tls.prepare(state.directory, datetime.datetime.now(datetime.UTC))
+        os.environ.update(certificates.variables(os.environ))  # for all that is started here
+    if hosted is not None:
+        from streamproof.gateway import Credentials  # noqa: PLC0415 - not needed for --help
+        from streamproof.hosting import describe  # noqa: PLC0415 - not needed by the reference
+        from streamproof.hosting.stack import HostedStack  # noqa: PLC0415
+
+        keys = Credentials(state.access_key_id, state.secret_access_key)
+        description = dataclasses.replace(
+            describe.system(hosted, keys),
+            freeze=modes.freeze,
+            verbose=modes.verbose,
+        )
+        os.environ.update(describe.variables(description))  # for those in this process
+        return HostedStack(description, port=args.port, certificates=certificates)
+    from streamproof.targets import embedded  # noqa: PLC0415 - the extra [serve]
+
+    return embedded.Stack(
         state,
-        StackOptions(
+        embedded.StackOptions(
             port=args.port,
             messages_per_minute=args.rate_limit,
             in_flight=args.in_flight_limit,
@@ -117,9 +232,25 @@ async def _serve(args: argparse.Namespace) -> ExitCode:
             audience=args.audience,
             handlers=tuple(str(path.resolve()) for path in args.handlers),
             raw_echo=args.raw_echo,
-            verbose=args.verbose,
+            verbose=modes.verbose,
+            freeze=modes.freeze,
+            certificates=certificates,
+            traces=str(args.trace.resolve()) if args.trace else "",
         ),
     )
+
+
+async def _serve(
+    args: argparse.Namespace, hosted: config.Hosted | Path | None, modes: Modes
+) -> ExitCode:
+    from streamproof.targets.state import prepare  # noqa: PLC0415 - imports cryptography, slow
+
+    state = prepare(args.state)
+    try:
+        stack = _stack(args, hosted, state, modes)
+    except BaseException:
+        state.release()
+        raise
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -133,6 +264,8 @@ async def _serve(args: argparse.Namespace) -> ExitCode:
         say(description.to_json())
         sys.stdout.flush()
         note(f"serving {description.url}, described in {state.target}; Ctrl-C stops")
+        if hosted is None and description.management_url:
+            note(f"the live page is {urljoin(description.management_url, '/')}")
         await stopping.wait()
         note("stopping")
     finally:

@@ -7,7 +7,6 @@ import contextlib
 import dataclasses
 import random
 import re
-import ssl
 from collections.abc import Mapping
 from typing import Any, Self
 from urllib.parse import quote
@@ -182,7 +181,7 @@ class Context:
             return await _Connect(
                 url,
                 additional_headers=extra,
-                ssl=ssl.create_default_context() if url.startswith("wss:") else None,
+                ssl=where.tls,
                 compression=None,  # what is measured and what is logged is what was sent
                 proxy=None if where.loopback else True,
                 ping_interval=None,  # control frames are the clause's to send

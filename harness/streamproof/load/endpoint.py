@@ -53,6 +53,7 @@ class Endpoint:
     dialect: Dialect
     token: Callable[[int], str] | None = None
     checked: bool = True
+    ca: str | None = None  # of the target's description
 
     def headers(self, number: int) -> Mapping[str, str]:
         """The handshake's headers: the token goes here and never into the address."""

@@ -267,7 +267,13 @@ def _enter(run: Run, classes: list[type[StreamUser]]) -> None:
     caps.refuse_production(run.settings["safety.environment"])
     run.target.__enter__()
     caps.admit(run.target.clearance, [c.scenario() for c in classes if c.arrivals is None])
-    target = Endpoint(run.target.name, run.target.url, StreamerDialect(), _tokens(run.target))
+    target = Endpoint(
+        run.target.name,
+        run.target.url,
+        StreamerDialect(),
+        _tokens(run.target),
+        ca=run.target.description.ca,
+    )
     for user_class in classes:
         user_class.endpoint = target
     if not run.plans:

@@ -158,7 +158,13 @@ class StreamUser(User):
         self._name = f"{self.number}.{self._generation}"
         if self.checker is not None:
             self.checker.opened(self._name, user=f"load-{self.number}")
-        self._wire = Wire(endpoint.url, endpoint.headers(self.number), self._on_text, self._on_end)
+        self._wire = Wire(
+            endpoint.url,
+            endpoint.headers(self.number),
+            self._on_text,
+            self._on_end,
+            ca=endpoint.ca,
+        )
 
     def disconnect(self) -> None:
         """Close the connection, if there is one."""

@@ -58,8 +58,13 @@ class Wire:
         headers: Mapping[str, str],
         on_text: Callable[[bytes, int], None],
         on_end: Callable[[str], None],
+        *,
+        ca: str | None = None,
     ) -> None:
-        """Connect and shake hands, or raise `TargetUnreachableError` within 10 s."""
+        """Connect and shake hands, or raise `TargetUnreachableError` within 10 s.
+
+        `ca` is the PEM file of an authority to trust beside the system's.
+        """
         try:
             self._protocol = ClientProtocol(parse_uri(url), max_size=MESSAGE_BYTES_MAX)
         except InvalidURI as error:
@@ -73,7 +78,7 @@ class Wire:
         self._held_until_ns = 0
         self.closed_ns = 0  # when the reader saw the end; 0 while the connection lives
         self.close_reason = ""
-        self._socket, self._stamped = _connected(self._protocol)
+        self._socket, self._stamped = _connected(self._protocol, ca)
         self._shake_hands(headers)
         self._reader = gevent.spawn(self._read_until_end)
 
@@ -221,7 +226,7 @@ class Wire:
         self._reader.kill()
 
 
-def _connected(protocol: ClientProtocol) -> tuple[gsocket.socket, bool]:
+def _connected(protocol: ClientProtocol, ca: str | None) -> tuple[gsocket.socket, bool]:
     """A connected socket, with TLS where the address asks for it; whether it stamps receipts."""
     uri = protocol.uri
     try:
@@ -230,6 +235,8 @@ def _connected(protocol: ClientProtocol) -> tuple[gsocket.socket, bool]:
         if uri.secure:
             context = gssl.SSLContext(gssl.PROTOCOL_TLS_CLIENT)  # checks name and certificate
             context.load_default_certs()
+            if ca is not None:
+                context.load_verify_locations(ca)
             return context.wrap_socket(plain, server_hostname=uri.host), False
     except OSError as error:
         raise TargetUnreachableError(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import json
+import ssl
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -81,6 +82,7 @@ class Description:
     session_token: str | None = dataclasses.field(default=None, repr=False)
     pid: int | None = None
     environment: str | None = None
+    ca: str | None = None  # path of a PEM file: who signed the certificate, beside the usual
     limits: Limits = Limits()
 
     @classmethod
@@ -104,6 +106,19 @@ class Description:
             pid=pid if isinstance(pid, int) else None,
             limits=Limits.from_json(data.get("limits")),
         )
+
+    def tls(self) -> ssl.SSLContext:
+        """What its `wss` and `https` are opened with; `UsageError` when `ca` cannot be read."""
+        context = ssl.create_default_context()
+        if self.ca is not None:
+            try:
+                context.load_verify_locations(self.ca)
+            except OSError as error:
+                raise UsageError(
+                    f"the target's ca {self.ca} cannot be read: {error.strerror or error}",
+                    "is the stack running whose target.json this is?",
+                ) from error
+        return context
 
     def to_json(self) -> str:
         """One line in target.json's form, secrets included."""

@@ -9,12 +9,15 @@ import asyncio
 import contextlib
 import dataclasses
 import json
+import logging
 import sqlite3
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from streamer_reference.lambdas import connect, disconnect, processor, router, sweeper
+from streamer_reference.observability.logs import FORMATTER
 from streamer_reference.observability.metrics import Metrics
 from streamer_reference.services import Services, build
 from streamer_reference.settings import Settings
@@ -32,8 +35,10 @@ from streamproof.gateway import (
     Schedule,
 )
 from streamproof.gateway import Description as GatewayDescription
+from streamproof.live_page import LivePage, LogLines
 from streamproof.targets.base import Description
 from streamproof.targets.base import Limits as DeclaredLimits
+from streamproof.targets.certificates import Certificates
 from streamproof.targets.metric_counters import MetricCounters
 from streamproof.targets.object_downloads import PREFIX as OBJECTS_PATH
 from streamproof.targets.object_downloads import ObjectDownloads
@@ -67,7 +72,9 @@ class StackOptions:
     raw_echo: bool = False
     verbose: bool = False
     freeze: bool = False
+    certificates: Certificates | None = None
     faults: Faults | None = None
+    traces: str = ""  # the file that spans go to
 
 
 class Stack:
@@ -85,16 +92,20 @@ class Stack:
         self._downloads = ObjectDownloads(
             state.objects, Credentials(state.access_key_id, state.secret_access_key), REGION
         )
+        self.live = LivePage(lambda: len(self.gateway.connections), self._requests_by_state)
+        self._followed: list[tuple[logging.Logger, logging.Handler]] = []
         self.gateway = Gateway(self._description())
 
     async def start(self) -> Description:
         """Open the port and start everything; the description of the target that is now there."""
         state, options = self._state, self._options
-        await self.gateway.listen(port=options.port)
+        certificates, secure = options.certificates, "s" if options.certificates else ""
+        context = certificates.server_context() if certificates else None
+        await self.gateway.listen(port=options.port, tls=context)
         base = f"127.0.0.1:{self.gateway.port}"
         settings = Settings(
             store=str(state.store),
-            management_url=f"http://{base}/{STAGE}",
+            management_url=f"http{secure}://{base}/{STAGE}",
             region=REGION,
             token_keys=json.dumps({state.key_id: str(state.public_key)}),
             token_issuer=ISSUER,
@@ -102,8 +113,9 @@ class Stack:
             tenants=json.dumps(options.tenants) if options.tenants else "",
             handlers=json.dumps(options.handlers) if options.handlers else "",
             objects_directory=str(state.objects),
-            objects_url=f"http://{base}/objects",
+            objects_url=f"http{secure}://{base}/objects",
             probe=True,
+            traces=options.traces,
             messages_per_minute=options.messages_per_minute,
             burst=options.messages_per_minute,
             in_flight=options.in_flight,
@@ -119,11 +131,13 @@ class Stack:
             "AWS_ACCESS_KEY_ID": state.access_key_id,
             "AWS_SECRET_ACCESS_KEY": state.secret_access_key,
         }
+        self._follow("streamer", FORMATTER)
+        self._follow("streamproof.gateway")
         await self.gateway.start_functions()
         self._flushing = asyncio.create_task(self._flush())
         limit = options.messages_per_minute or None
         return Description(
-            url=f"ws://{base}/{STAGE}",
+            url=f"ws{secure}://{base}/{STAGE}",
             management_url=settings.management_url,
             issuer=ISSUER,
             audience=options.audience,
@@ -133,6 +147,7 @@ class Stack:
             access_key_id=state.access_key_id,
             secret_access_key=state.secret_access_key,
             pid=None,
+            ca=str(certificates.authority) if certificates else None,
             limits=DeclaredLimits(
                 messages_per_minute=limit,
                 burst=limit,
@@ -150,6 +165,9 @@ class Stack:
             self._flushing.cancel()
         if self._services is not None:
             await self._services.aclose()
+        for logger, handler in self._followed:
+            logger.removeHandler(handler)
+        await self.live.aclose()
 
     @property
     def services(self) -> Services:
@@ -174,9 +192,21 @@ class Stack:
 
     def _count(self, line: str) -> None:
         self.metrics.feed(line)
+        self.live.line(line)
 
     def _take_line(self, _function: str, line: str) -> None:
-        self.metrics.feed(line)
+        self._count(line)
+
+    def _follow(self, name: str, formatter: logging.Formatter | None = None) -> None:
+        logger, handler = logging.getLogger(name), LogLines(self.live, formatter)
+        logger.addHandler(handler)
+        self._followed.append((logger, handler))
+
+    def _requests_by_state(self) -> dict[str, int]:
+        """Read with a connection of its own, as it runs in a thread and may take a while."""
+        uri = f"{self._state.store.absolute().as_uri()}?mode=ro"
+        with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=0)) as reader:
+            return dict(reader.execute("SELECT status, count(*) FROM requests GROUP BY status"))
 
     def _metrics_page(self) -> tuple[str, bytes]:
         self.services.metrics.flush()
@@ -193,6 +223,13 @@ class Stack:
             return await core(event, self.services, None)
 
         return Function(name, run=run, timeout_s=timeout_s)
+
+    async def _route(self, event: dict[str, Any]) -> Any:
+        began_ns = time.perf_counter_ns()
+        try:
+            return await router.router(event, self.services, None)
+        finally:
+            self.live.answered(time.perf_counter_ns() - began_ns)
 
     def _worker(self, name: str, environments_max: int, warm: int) -> Function:
         return Function(
@@ -215,7 +252,7 @@ class Stack:
         functions = (
             self._in_process("connect", connect.connect),
             self._in_process("disconnect", disconnect.disconnect),
-            self._in_process("router", router.router),
+            Function("router", run=self._route),
             self._in_process("processor", processor.processor),
             self._in_process("sweeper", sweeper.sweeper, timeout_s=60.0),
             self._worker("worker", options.workers, min(WARM_WORKERS, options.workers)),
@@ -244,7 +281,7 @@ class Stack:
             credentials=Credentials(state.access_key_id, state.secret_access_key),
             sites={OBJECTS_PATH: self._downloads.handle},
             on_line=self._take_line,
-            pages={METRICS_PATH: self._metrics_page},
+            pages={METRICS_PATH: self._metrics_page, **self.live.pages},
             raw_echo=options.raw_echo,
             verbose=options.verbose,
             # A worker that is stopped inside a transaction would keep all others from writing:

@@ -32,12 +32,13 @@ async def fetch(
     headers: Mapping[str, str] | None = None,
     body: bytes = b"",
     timeout_s: float = TIMEOUT_S,
+    tls: ssl.SSLContext | None = None,
 ) -> Answer:
     """Send one request; `OSError` or `TimeoutError` when there is no answer, `ValueError` when the
-    answer is no HTTP or too long.
+    answer is no HTTP or too long. `tls` replaces the system's trust where the scheme is `https`.
     """
     parts = urlsplit(url)
-    tls = ssl.create_default_context() if parts.scheme == "https" else None
+    tls = (tls or ssl.create_default_context()) if parts.scheme == "https" else None
     port = parts.port or (443 if tls else 80)
     async with asyncio.timeout(timeout_s):
         reader, writer = await asyncio.open_connection(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import ssl
 from collections.abc import Mapping
 from urllib.parse import quote
 
@@ -18,6 +19,7 @@ class Management:
     url: str
     region: str
     credentials: sigv4.Credentials
+    tls: ssl.SSLContext | None = None
 
     @classmethod
     def of(cls, description: Description) -> Management | None:
@@ -26,7 +28,9 @@ class Management:
         if description.management_url is None or keys[0] is None or keys[1] is None:
             return None
         credentials = sigv4.Credentials(keys[0], keys[1], description.session_token)
-        return cls(description.management_url.rstrip("/"), description.region, credentials)
+        url = description.management_url.rstrip("/")
+        tls = description.tls() if url.startswith("https:") else None
+        return cls(url, description.region, credentials, tls)
 
     def connection_url(self, connection_id: str, *, safe: str = "") -> str:
         """Where a connection is found; `safe="=@"` leaves these characters as they are."""
@@ -54,4 +58,4 @@ class Management:
                 region=self.region,
                 now=datetime.datetime.now(datetime.UTC),
             )
-        return await http.fetch(method, url, headers=headers, body=body)
+        return await http.fetch(method, url, headers=headers, body=body, tls=self.tls)

@@ -7,8 +7,10 @@ are somebody's running system; `file:` and `cmd:` give a target.json, written or
 from __future__ import annotations
 
 import dataclasses
+import functools
 import shlex
 import shutil
+import ssl
 import sys
 import tempfile
 from pathlib import Path
@@ -61,6 +63,11 @@ class Target:
     def url(self) -> str:
         """Where its WebSocket is, without any token."""
         return self.description.url
+
+    @functools.cached_property
+    def tls(self) -> ssl.SSLContext | None:
+        """What its `wss` is opened with, None where it is `ws`."""
+        return self.description.tls() if self.url.startswith("wss:") else None
 
     @property
     def loopback(self) -> bool:
@@ -121,7 +128,7 @@ class Target:
         match self.kind:
             case "embedded":
                 self._folder = Path(tempfile.mkdtemp(prefix="streamproof-"))
-                command = [sys.executable, "-m", "streamproof.cli", "serve", "--port", "0"]
+                command = [sys.executable, "-m", "streamproof.cli", "serve", "--reference"]
                 command += ["--state", str(self._folder), *self.options.serve_arguments]
                 # Its state is thrown away, so there is nothing to hand back in order.
                 return self._start(command, "the embedded stack", patience_s=THROWN_AWAY_S)

@@ -65,7 +65,7 @@ class State:
 
     def announce(self, description: Description) -> None:
         """Write `target.json` in one step."""
-        _write(self.target, description.to_json().encode())
+        write_private(self.target, description.to_json().encode())
 
     def withdraw(self) -> None:
         """Remove `target.json`: nothing takes connections any more."""
@@ -99,7 +99,7 @@ def prepare(directory: Path) -> State:
                 "access_key_id": access_key_id,
                 "secret_access_key": secrets.token_urlsafe(30),
             }
-            _write(credentials, json.dumps(made).encode())
+            write_private(credentials, json.dumps(made).encode())
         known = json.loads(credentials.read_text(encoding="utf-8"))
         state = State(
             directory,
@@ -151,11 +151,11 @@ def _make_keys(private: Path, public: Path) -> None:
         serialization.PrivateFormat.PKCS8,
         serialization.NoEncryption(),
     )
-    _write(public, public_pem)
-    _write(private, private_pem)  # last: its presence says that both are there
+    write_private(public, public_pem)
+    write_private(private, private_pem)  # last: its presence says that both are there
 
 
-def _write(path: Path, data: bytes) -> None:
+def write_private(path: Path, data: bytes) -> None:
     """Write a file that only its owner can read, in one step."""
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

@@ -64,7 +64,7 @@ async def _fetch(ctx: Context, url: str) -> bytes:
     if ctx.target.loopback and not safety.is_loopback(safety.host_of(url)):
         raise Broken("a URL on this machine, as the target is", safety.host_of(url))
     try:
-        answer = await fetch("GET", url)
+        answer = await fetch("GET", url, tls=ctx.target.tls)
     except (OSError, TimeoutError, ValueError, asyncio.IncompleteReadError) as error:
         raise Broken("the result behind result_url", f"{type(error).__name__}: {error}") from error
     expect(answer.status == 200, "200 from result_url", answer.status)

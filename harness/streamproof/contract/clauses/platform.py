@@ -77,7 +77,7 @@ async def statuses_of_the_handshake(ctx: Context) -> None:
     parts = urlsplit(ctx.target.url)
     scheme = "https" if parts.scheme == "wss" else "http"
     url = urlunsplit((scheme, parts.netloc, parts.path, "", ""))
-    answer = await _fetch(lambda: fetch("GET", url))
+    answer = await _fetch(lambda: fetch("GET", url, tls=ctx.target.tls))
     expect(answer.status == 426, "426 for a plain GET", answer.status)
 
 

@@ -60,7 +60,8 @@ def matches(pattern: dict[str, Any], value: Any) -> bool:
 
 def _passes(rule: Any, members: dict[str, Any], name: str) -> bool:
     if isinstance(rule, dict) and "exists" in rule:
-        return bool(rule["exists"]) == (name in members)
+        # Recorded: only a leaf exists, so the "S" of an attribute does and the attribute does not.
+        return bool(rule["exists"]) == (not isinstance(members.get(name, {}), dict))
     if name not in members:
         return False
     actual = members[name]

@@ -405,6 +405,124 @@ async def test_a_write_that_changes_nothing_makes_no_record():
         assert await stream.batch() == ["other"]
 
 
+PRESENT = {"id": {"S": "id_value_1"}, "presentKey": {"S": "presentValue"}}
+ABSENT = {"id": {"S": "id_value_2"}}
+SAME, CHANGED = {"id": {"S": "id_value"}}, {"id": {"S": "id_value"}, "id2": {"S": "new"}}
+TWICE = {"id": {"S": "id_value"}, "id2": {"S": "id2_value"}}
+
+
+def new_image(**members):
+    """A pattern for the new image."""
+    return {"dynamodb": {"NewImage": members}}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "pattern", "calls"),
+    [
+        (TWICE, TWICE, {"eventName": ["INSERT"]}, 1),
+        (TWICE, TWICE, {"eventName": ["INSERT", "MODIFY"]}, 1),
+        (SAME, CHANGED, {"eventName": ["INSERT", "MODIFY"]}, 2),
+        (SAME, CHANGED, {"eventName": ["INSERT"], "eventSource": ["aws:dynamodb"]}, 1),
+        (PRESENT, ABSENT, new_image(presentKey={"S": ["presentValue"]}), 1),
+        (PRESENT, ABSENT, new_image(presentKey=["presentValue"]), 0),
+        (PRESENT, ABSENT, new_image(presentKey={"S": [{"exists": True}]}), 1),
+        (PRESENT, ABSENT, new_image(presentKey=[{"exists": True}]), 0),
+        (ABSENT, PRESENT, new_image(presentKey=[{"exists": False}]), 2),
+        (
+            {"id": {"S": "1"}, "n": {"N": "42"}},
+            {"id": {"S": "2"}, "n": {"N": "101"}},
+            new_image(n={"N": [{"numeric": [">", 100]}, {"anything-but": "101"}]}),
+            1,
+        ),
+        (
+            {"id": {"S": "1"}, "prefix": {"S": "us-1-other-suffix"}},
+            {"id": {"S": "1"}, "prefix": {"S": "other-suffix"}},
+            new_image(prefix={"S": [{"prefix": "us-1"}]}),
+            1,
+        ),
+        (
+            PRESENT,
+            ABSENT,
+            {"dynamodb": {"ApproximateCreationDateTime": [{"numeric": [">", 0]}]}},
+            2,
+        ),
+    ],
+)
+async def test_recorded_filters_invoke_as_often_as_on_aws(first, second, pattern, calls):
+    """Two puts, one pattern, a batch size of 1: how often the function ran in November 2025."""
+    async with stream_of(filters=(pattern,), batch_size=1) as stream:
+        items = {}
+        for item in (first, second):
+            key = item["id"]["S"]
+            old = items.get(key)
+            stream.source.add(key, name="MODIFY" if old else "INSERT", new=item, old=old)
+            items[key] = item
+        stream.stage.gateway.stream_wake()
+        for _ in range(calls):
+            await stream.batch()
+        await stream.quiet()
+
+
+async def test_the_recorded_record_of_an_item_put_twice_has_32_bytes():
+    """Its keys are 2 + 8 bytes, its image 2 + 8 + 3 + 9; the second put makes no record."""
+    async with stream_of() as stream:
+        for name, old in [("INSERT", None), ("MODIFY", TWICE)]:
+            number = len(stream.source.records) + 1
+            keys = {"id": TWICE["id"]}
+            stream.source.records.append(ChangeRecord(number, name, keys, TWICE, old, 1.7e9))
+        stream.stage.gateway.stream_wake()
+        (record,) = (await stream.notes.next())["Records"]
+        assert record["dynamodb"]["SizeBytes"] == 32
+        await stream.quiet()
+
+
+async def test_the_failure_document_has_the_recorded_members_in_order():
+    """The records are under payload, as AWS does for S3."""
+    async with stream_of(lambda _event: report(""), keys="ab", retries_max=0) as stream:
+        await stream.batch()
+        await turns(50)
+        (document,) = stream.failures
+        assert list(document) == [
+            "requestContext",
+            "responseContext",
+            "version",
+            "timestamp",
+            "DDBStreamBatchInfo",
+            "payload",
+        ]
+        assert list(document["requestContext"]) == [
+            "requestId",
+            "functionArn",
+            "condition",
+            "approximateInvokeCount",
+        ]
+        assert document["responseContext"] == {
+            "statusCode": 200,
+            "executedVersion": "$LATEST",
+            "functionError": None,
+        }
+        assert document["version"] == "1.0"
+        assert document["timestamp"].endswith("Z")
+        assert list(document["DDBStreamBatchInfo"]) == [
+            "shardId",
+            "startSequenceNumber",
+            "endSequenceNumber",
+            "approximateArrivalOfFirstRecord",
+            "approximateArrivalOfLastRecord",
+            "batchSize",
+            "streamArn",
+        ]
+
+
+async def test_a_window_ends_at_six_megabytes():
+    """A batch that is large enough does not wait for the rest of its window."""
+    async with stream_of(batching_window_s=300) as stream:
+        for key in "ab":
+            stream.source.add(key, new={"text": {"S": "x" * 3_200_000}})
+        stream.stage.gateway.stream_wake()
+        assert await stream.batch() == ["a"]
+
+
 async def test_latest_begins_behind_what_is_there():
     """LATEST hands over only what comes after the start."""
     async with stream_of(keys="ab", starting_position="LATEST") as stream:

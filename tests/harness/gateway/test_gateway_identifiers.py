@@ -20,7 +20,9 @@ def test_ids_have_the_recorded_form_and_differ():
         assert is_well_formed(text)
 
 
-@pytest.mark.parametrize("text", ["L0SM9cOFvHcCIhw=", "JC1dgf9yoAMCK-g=", "YkOibd6goAMCLjg="])
+@pytest.mark.parametrize(
+    "text", ["L0SM9cOFvHcCIhw=", "JC1dgf9yoAMCK-g=", "TWegAcC4EowCHnA=", "YkOibd6goAMCLjg="]
+)
 def test_recorded_ids_are_well_formed(text):
     """Ids that AWS made pass."""
     assert is_well_formed(text)

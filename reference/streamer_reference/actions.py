@@ -6,18 +6,23 @@ apart could find out what others run.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import uuid
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from streamer_reference.connection.errors import CallerError
+from streamer_reference.connection.manager import Outcome
 from streamer_reference.core.states import TERMINAL, Status
+from streamer_reference.outbox import REPOST_PAUSE_S
 from streamer_reference.protocol import messages
 from streamer_reference.protocol.codec import encode
 from streamer_reference.protocol.errors import FieldError, StreamerError, ValidationError
 from streamer_reference.protocol.limits import ID_PATTERN, MESSAGE_BYTES_MAX
 from streamer_reference.services import Services
 from streamer_reference.store.base import Connection, Stored, request_key
-from streamer_reference.worker import outcome_message, result_name, send_outcome
+from streamer_reference.worker import DELIVERY_S, outcome_message, result_name, send_outcome
 
 After = Callable[[], Awaitable[None]]  # what follows the answer
 Action = Callable[[Connection, dict[str, Any], Services], Awaitable[tuple[Any, After | None]]]
@@ -75,7 +80,17 @@ async def subscribe(
         return data, None
 
     async def after() -> None:
-        await services.manager.send(connection.connection_id, stored.outbox.message.encode())
+        # Nobody posts it later: for others it may be taken already. So it is posted until it is.
+        data = stored.outbox.message.encode()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DELIVERY_S):
+                while True:
+                    result = await services.manager.send(connection.connection_id, data)
+                    if result.outcome is not Outcome.FAILED or isinstance(
+                        result.error, CallerError
+                    ):
+                        return
+                    await asyncio.sleep(REPOST_PAUSE_S)
 
     return data, after
 

@@ -9,6 +9,7 @@ import json
 import pytest
 
 from streamer_reference.actions import send_cancelled
+from streamer_reference.connection.errors import ThrottledError
 from streamer_reference.core.states import Status
 from streamer_reference.handlers import Registry, default_registry
 from streamer_reference.worker import Worker
@@ -241,6 +242,30 @@ async def test_subscribing_to_an_ended_request_brings_its_outcome_once(tmp_path)
     assert got[1] == world.check("c1", "r1")[-1]
     await world.settle(12)
     assert len(world.got("c2")) == 2
+
+
+@virtual_time
+async def test_the_outcome_of_an_ended_request_is_posted_until_the_subscriber_has_it(tmp_path):
+    """The answer is taken, then a whole send fails with all its attempts."""
+    world = await _world(tmp_path)
+    await world.say("c1", "steps", id="r1")
+    await world.run()
+    world.clients.fail("c2", None, *[ThrottledError] * 7)
+    await world.say("c2", "subscribe", {"request_id": "r1"}, id="x")
+    assert kinds(world.got("c2")) == ["response", "complete"]
+
+
+@virtual_time
+async def test_what_a_subscriber_never_takes_is_given_up_after_a_while(tmp_path):
+    """The router's invocation ends in time; the answer had the result already."""
+    world = await _world(tmp_path)
+    await world.say("c1", "steps", id="r1")
+    await world.run()
+    world.clients.fail("c2", None, then=ThrottledError)
+    began_s = asyncio.get_running_loop().time()
+    await world.say("c2", "subscribe", {"request_id": "r1"}, id="x")
+    assert asyncio.get_running_loop().time() - began_s < 15
+    assert kinds(world.got("c2")) == ["response"]
 
 
 @virtual_time

@@ -20,7 +20,7 @@ from streamproof.live_page.recent import Recent
 
 PAGE_PATH = "/"
 FIGURES_PATH = "/live.json"
-ERRORS_KEPT = 30
+ERRORS_KEPT = 20
 TEXT_CHARS_MAX = 300
 LINE_CHARS_MAX = 64 * 1024
 FIGURES_S = 0.25  # figures are made at most so often, however many look
@@ -213,6 +213,6 @@ def _page() -> bytes:
 
     policy = (
         f"default-src 'none'; style-src {allow('style')}; script-src {allow('script')}; "
-        "connect-src 'self'; base-uri 'none'; form-action 'none'"
+        "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'"
     )
     return html.replace("{{policy}}", policy).encode()

@@ -21,6 +21,7 @@ Item = TypeVar("Item", bound=StreamItem)
 WORKER = "worker"
 ISOLATED_WORKER = "isolated-worker"
 VICTIM_POLL_S = 0.05
+TRIES_MAX = 20  # for a victim that holds on to what it has
 VICTIM_WAIT_S = 10.0  # so long a fault waits for a process that it would hurt
 
 
@@ -141,12 +142,16 @@ class PauseWorker:
         return "pause"
 
     async def inject(self, world: World) -> str | None:
-        """Stop one."""
-        pid = await _victim(world, WORKER, self.rank)
-        if pid is None or not world.signal(pid, signal.SIGSTOP):
-            return None
-        world.memory[self] = pid
-        return f"{WORKER} {pid}, which held {world.held(pid)}, was stopped"
+        """Stop one that still holds something once it stands still: what it holds must be lost."""
+        for _ in range(TRIES_MAX):
+            pid = await _victim(world, WORKER, self.rank)
+            if pid is None or not world.signal(pid, signal.SIGSTOP):
+                return None
+            if held := world.held(pid):
+                world.memory[self] = pid
+                return f"{WORKER} {pid}, which held {held}, was stopped"
+            world.signal(pid, signal.SIGCONT)  # it had just ended the last one
+        return None
 
     async def heal(self, world: World) -> str | None:
         """Continue it; None when it still held something, so that its lease had not run out."""

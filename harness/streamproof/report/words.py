@@ -11,7 +11,13 @@ from streamproof.results import LoadVerdict, Verdict
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from streamproof.results import ContractResult, LoadResult, LoadTarget, Results
+    from streamproof.results import (
+        ContractResult,
+        LoadResult,
+        LoadTarget,
+        NemesisResult,
+        Results,
+    )
 
 NO_FIGURE = "–"  # noqa: RUF001 - an en dash, as in a printed table
 _DOUBT_OF_BOUND = 0.05  # an upper bound of a quantile is sought at 95 %
@@ -73,6 +79,17 @@ def load_words(load: LoadResult) -> str:
     return f"left its {noun} undecided"
 
 
+def nemesis_words(nemesis: NemesisResult) -> str:
+    """What the target does while it is harmed, as a verb phrase."""
+    seeds = plural(len(nemesis.seeds), "seed")
+    if nemesis.exit_code is ExitCode.HOLDS:
+        return f"keeps its promises under the faults of {seeds}"
+    if nemesis.exit_code is ExitCode.BROKEN:
+        broken = sum(bool(seed.violations) for seed in nemesis.seeds)
+        return f"breaks a promise under the faults of {broken} of {seeds}"
+    return f"left the faults of {seeds} undecided"
+
+
 def headline(results: Results) -> str:
     """The verdict in one sentence."""
     name = f"The target {results.run.target.get('name', '')}".rstrip()
@@ -81,6 +98,8 @@ def headline(results: Results) -> str:
         parts.append((results.contract.exit_code, contract_words(results.contract)))
     if results.load is not None:
         parts.append((results.load.exit_code, load_words(results.load)))
+    if results.nemesis is not None:
+        parts.append((results.nemesis.exit_code, nemesis_words(results.nemesis)))
     if not parts:
         return f"{name} was not judged."
     agree = len({code is ExitCode.HOLDS for code, _ in parts}) == 1

@@ -116,6 +116,20 @@ async def test_a_paused_worker_goes_on_and_shows_whether_it_lost_what_it_held() 
     assert await fault.inject(world) is None
 
 
+@virtual_time
+async def test_a_pause_needs_a_process_that_still_holds_something_when_it_stands() -> None:
+    """One that ended its last request just then goes on at once; bounded tries."""
+    world = Paper(worker={7: 3})
+    held = iter([0, 2])
+    world.held = lambda pid: next(held)  # type: ignore[method-assign]  # a process at its end
+    assert "held 2" in str(await PauseWorker(0, 0.5).inject(world))
+    stop, go_on = signal.SIGSTOP, signal.SIGCONT
+    assert [number for _, number in world.signals] == [stop, go_on, stop]
+    world.held = lambda pid: 0  # type: ignore[method-assign]  # likewise
+    assert await PauseWorker(1, 0.5).inject(world) is None
+    assert world.signals[-1] == (7, go_on)
+
+
 async def test_disconnects_reach_the_client() -> None:
     """Client and manner are passed on; a client without a connection is a miss."""
     world = Paper()

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from streamproof.report import words
-from streamproof.results import LoadVerdict, Results, Verdict
+from streamproof.results import LoadVerdict, NemesisResult, Results, SeedResult, Verdict
 from support.sample_results import sample_contract, sample_load, sample_results, sample_run
 
 EMBEDDED, VERSION = "The target embedded", "version 1 of the contract"
@@ -104,6 +104,23 @@ def test_lists_read_as_prose(items, text):
 def test_the_headline_says_the_verdict(results, text):
     """One sentence says what holds, and joins with `but` what does not agree."""
     assert words.headline(results) == text
+
+
+@pytest.mark.parametrize(
+    ("violations", "reason", "text"),
+    [
+        ((), "", "keeps its promises under the faults of 2 seeds"),
+        (("v",), "", "breaks a promise under the faults of 1 of 2 seeds"),
+        ((), "nothing struck", "left the faults of 2 seeds undecided"),
+    ],
+)
+def test_a_harmed_target_has_its_words(violations, reason, text):
+    """The worst seed speaks for all."""
+    good = SeedResult(1, 1.0, {}, {}, (), (), "", "command")
+    other = dataclasses.replace(good, violations=violations, reason=reason)
+    nemesis = NemesisResult({}, 2.0, (good, other))
+    results = Results(sample_run(), nemesis=nemesis)
+    assert words.headline(results) == f"The target embedded {text}."
 
 
 def test_messages_lost_under_load_are_no_met_target():

@@ -201,7 +201,8 @@ def _judge_repeats(world: World) -> None:
             if message["type"] in ("acknowledgment", "progress", "complete", "error"):
                 name = message.get("request_id", "")
                 if "sequence" in message and not _subscribed(world, link.name, name):
-                    seen[name, message["sequence"]] += message["sequence"] > 0
+                    refused = message["type"] == "error" and message["sequence"] == 0
+                    seen[name, message["sequence"]] += not refused
         for (request_id, sequence), count in seen.items():
             if count > 1:
                 what = f"number {sequence} came {count} times in a world without faults"

@@ -73,7 +73,7 @@ class _View:
 
 
 class SimulatedStore:
-    """All tables of one world. `flaws` break single promises, for the mutants."""
+    """All tables of one world. The conditions have names of their own, for `flaws`."""
 
     def __init__(
         self,
@@ -83,21 +83,23 @@ class SimulatedStore:
         now_s: Callable[[], float] = lambda: 0.0,
         lag_s: Callable[[], float] = lambda: 0.0,
         on_change: Callable[[Change], None] = lambda _: None,
-        flaws: Iterable[str] = (),
+        on_unfenced: Callable[[str, int], None] = lambda _, __: None,
     ) -> None:
-        """`lag_s` is asked for each query of an index: how old is what it shows?"""
-        self._words = vocabulary
+        """`lag_s` is asked for each query of an index: how old is what it shows?
+
+        `on_unfenced` is told of an attempt that wrote while another one held the request.
+        """
+        self.words = vocabulary
         self._ask = transport
         self._now_s = now_s
         self._lag_s = lag_s
         self._on_change = on_change
-        self.flaws = frozenset(flaws)
+        self._on_unfenced = on_unfenced
         self.requests: dict[str, Any] = {}  # by key, `Stored` of the system
         self.workers: dict[str, tuple[str, int]] = {}  # invocation, lease until
         self.connections: dict[str, Any] = {}
         self.counters: dict[str, int] = {}
         self.dead_letters: list[tuple[dict[str, Any], str]] = []
-        self.claims: list[tuple[str, int, str]] = []  # key, attempt, status before
         self._past: list[tuple[float, _View]] = [(-1.0, _View({}, {}, {}))]
 
     # Connections
@@ -107,10 +109,10 @@ class SimulatedStore:
 
         def put() -> None:
             if connection.connection_id in self.connections:
-                raise self._words.store_error("the connection is there")
+                raise self.words.store_error("the connection is there")
             self.connections[connection.connection_id] = connection
 
-        await self._write("put_connection", connection.connection_id, put)
+        await self.write("put_connection", connection.connection_id, put)
 
     async def get_connection(self, connection_id: str) -> Any:
         """Read consistently."""
@@ -120,7 +122,7 @@ class SimulatedStore:
 
     async def touch(self, connection_id: str, limit: Any, now_ms: int) -> None:
         """Count one message."""
-        await self._write("touch", connection_id, lambda: self._touch(connection_id, limit, now_ms))
+        await self.write("touch", connection_id, lambda: self._touch(connection_id, limit, now_ms))
 
     async def delete_connection(self, connection_id: str) -> bool:
         """Remove it and its subscriptions."""
@@ -132,7 +134,7 @@ class SimulatedStore:
                     self.requests[key] = dataclasses.replace(stored, subscribers=rest)
             return self.connections.pop(connection_id, None) is not None
 
-        return await self._write("delete_connection", connection_id, delete)
+        return await self.write("delete_connection", connection_id, delete)
 
     async def connections_of(self, tenant_id: str) -> list[str]:
         """By the index of tenants."""
@@ -161,9 +163,9 @@ class SimulatedStore:
 
         def accept() -> None:
             self._touch(request.connection_id, limit, request.created_at_ms)
-            earlier = self.requests.get(request.key)
-            if earlier is not None and "reused-id-overwrites" not in self.flaws:
-                raise self._words.duplicate(earlier.request.status)
+            earlier = self.earlier(request.key)
+            if earlier is not None:
+                raise self.words.duplicate(earlier.request.status)
             count = sum(
                 stored.request.connection_id == request.connection_id
                 and stored.request.outcome is None
@@ -171,8 +173,8 @@ class SimulatedStore:
             )
             if 0 < in_flight_max <= count:
                 what = f"{count} requests of this connection are in flight"
-                raise self._words.limit_reached(what, IN_FLIGHT_RETRY_MS)
-            outbox = self._words.outbox(
+                raise self.words.limit_reached(what, IN_FLIGHT_RETRY_MS)
+            outbox = self.words.outbox(
                 sequence=0,
                 message=acknowledgment,
                 taken=False,
@@ -180,9 +182,9 @@ class SimulatedStore:
                 percentage=0.0,
                 stored_at_ms=request.created_at_ms,
             )
-            self._put(self._words.stored(request=request, outbox=outbox, subscribers=()))
+            self.put(self.words.stored(request=request, outbox=outbox, subscribers=()))
 
-        await self._write("accept", request.key, accept)
+        await self.write("accept", request.key, accept)
 
     async def acknowledged(self, key: str, taken: bool, now_ms: int) -> bool:
         """ACCEPTED becomes PENDING."""
@@ -194,7 +196,7 @@ class SimulatedStore:
             self._move(stored, "PENDING", now_ms, outbox={"taken": taken})
             return True
 
-        return await self._write("acknowledged", key, acknowledged)
+        return await self.write("acknowledged", key, acknowledged)
 
     async def claim(self, key: str, worker_id: str, now_ms: int, *, alone: bool) -> Any:
         """What is claimable and due becomes PROCESSING."""
@@ -203,18 +205,11 @@ class SimulatedStore:
             stored = self.requests.get(key)
             if stored is None:
                 return None
-            request = stored.request
-            open_to_all = "claim-without-condition" in self.flaws
-            if not open_to_all and (
-                request.status not in CLAIMABLE
-                or request.not_before_ms > now_ms
-                or (request.deaths and not alone)
-            ):
+            if not self.may_be_claimed(stored.request, now_ms, alone):
                 return None
-            self.claims.append((key, request.attempt, str(request.status)))
             return self._move(stored, "PROCESSING", now_ms, worker_id=worker_id)
 
-        return await self._status_write("claim", key, claim)
+        return await self.write("claim", key, claim)
 
     async def save_progress(
         self, key: str, attempt: int, sequence: int, message: str, percentage: float, now_ms: int
@@ -222,24 +217,24 @@ class SimulatedStore:
         """Take the next number, while the attempt holds the request."""
 
         def save() -> tuple[str, ...] | None:
-            stored = self._held(key, attempt)
+            stored = self._holder(key, attempt)
             if stored is None:
                 return None
             return self._number(stored, sequence, message, now_ms, percentage)
 
-        return await self._write("save_progress", key, save)
+        return await self.write("save_progress", key, save)
 
     async def note(self, key: str, attempt: int, waiting: str, percentage: float) -> bool:
         """Keep progress that has to wait for its number."""
 
         def note() -> bool:
-            stored = self._held(key, attempt)
+            stored = self._holder(key, attempt)
             if stored is None:
                 return False
             self._say(stored, waiting=waiting, percentage=percentage)
             return True
 
-        return await self._write("note", key, note)
+        return await self.write("note", key, note)
 
     async def retry(
         self,
@@ -254,7 +249,7 @@ class SimulatedStore:
         """PROCESSING becomes RETRYING with the next attempt."""
 
         def retry() -> bool:
-            stored = self._held(key, attempt)
+            stored = self._holder(key, attempt)
             if stored is None:
                 return False
             self._move(
@@ -269,28 +264,27 @@ class SimulatedStore:
             )
             return True
 
-        return await self._status_write("retry", key, retry)
+        return await self.write("retry", key, retry)
 
     async def take_back(self, key: str, attempt: int, not_before_ms: int, now_ms: int) -> bool:
         """PROCESSING of a dead worker becomes RETRYING, one death more."""
 
         def take_back() -> bool:
-            stored = self._held(key, attempt)
+            stored = self._holder(key, attempt)
             if stored is None:
                 return False
-            kept = "takeover-keeps-attempt" in self.flaws
             self._move(
                 stored,
                 "RETRYING",
                 now_ms,
-                attempt=attempt if kept else attempt + 1,
+                attempt=attempt + 1,
                 deaths=stored.request.deaths + 1,
                 not_before_ms=not_before_ms,
                 worker_id=None,
             )
             return True
 
-        return await self._write("take_back", key, take_back)
+        return await self.write("take_back", key, take_back)
 
     async def finish(
         self,
@@ -305,7 +299,7 @@ class SimulatedStore:
         """Record the outcome, numbered when there is a message, or behind what waits."""
 
         def finish() -> tuple[str, ...] | None:
-            stored = self._held(key, attempt)
+            stored = self._holder(key, attempt)
             if stored is None:
                 return None
             subscribers: tuple[str, ...] = stored.subscribers
@@ -319,19 +313,19 @@ class SimulatedStore:
             self._end(stored, status, outcome, now_ms)
             return subscribers
 
-        return await self._status_write("finish", key, finish)
+        return await self.write("finish", key, finish)
 
     async def end(self, key: str, status: Any, outcome: str, now_ms: int) -> Any:
         """End it from outside; what it was."""
 
         def end() -> Any:
             stored = self.requests.get(key)
-            if stored is None or stored.request.status not in OPEN:
+            if stored is None or not self.may_be_ended(stored):
                 return None
             self._end(stored, status, outcome, now_ms)
             return stored
 
-        return await self._write("end", key, end)
+        return await self.write("end", key, end)
 
     async def close(
         self, key: str, sequence: int, message: str, now_ms: int, percentage: float | None = None
@@ -344,7 +338,7 @@ class SimulatedStore:
                 return None
             return self._number(stored, sequence, message, now_ms, percentage)
 
-        return await self._write("close", key, close)
+        return await self.write("close", key, close)
 
     async def taken(self, key: str, sequence: int) -> None:
         """Every receiver of the last message has it."""
@@ -354,7 +348,7 @@ class SimulatedStore:
             if stored is not None and stored.outbox.sequence == sequence:
                 self._say(stored, taken=True)
 
-        await self._write("taken", key, taken)
+        await self.write("taken", key, taken)
 
     async def get(self, key: str) -> Any:
         """Read consistently."""
@@ -386,7 +380,7 @@ class SimulatedStore:
                 self.requests[key] = dataclasses.replace(stored, subscribers=more)
             return stored
 
-        return await self._write("subscribe", key, subscribe)
+        return await self.write("subscribe", key, subscribe)
 
     async def unsubscribe(self, key: str, connection_id: str) -> None:
         """Remove a subscriber."""
@@ -397,7 +391,7 @@ class SimulatedStore:
                 rest = tuple(s for s in stored.subscribers if s != connection_id)
                 self.requests[key] = dataclasses.replace(stored, subscribers=rest)
 
-        await self._write("unsubscribe", key, unsubscribe)
+        await self.write("unsubscribe", key, unsubscribe)
 
     # Leases and sweeps
 
@@ -409,14 +403,14 @@ class SimulatedStore:
         def renew() -> tuple[Any, ...]:
             self.workers[worker_id] = (invocation_id, lease_until_ms)
             return tuple(
-                self._words.held(
+                self.words.held(
                     key, stored.request.attempt, stored.request.failures, _ended(stored)
                 )
                 for key, stored in self.requests.items()
                 if stored.request.worker_id == worker_id and not stored.outbox.closed
             )
 
-        return await self._write("renew", worker_id, renew)
+        return await self.write("renew", worker_id, renew)
 
     async def worker_gone(self, invocation_id: str) -> bool:
         """End the lease of whoever ran this invocation."""
@@ -427,7 +421,7 @@ class SimulatedStore:
                 self.workers[worker_id] = (invocation_id, 0)
             return bool(found)
 
-        return await self._write("worker_gone", invocation_id, gone)
+        return await self.write("worker_gone", invocation_id, gone)
 
     async def orphans(self, now_ms: int, limit: int) -> list[Any]:
         """PROCESSING that nobody with a lease holds, and ended ones that nobody numbered."""
@@ -493,7 +487,7 @@ class SimulatedStore:
                     moved = dataclasses.replace(stored, request=request)
                     self._say(moved, stored_at_ms=moment_ms)
 
-        await self._write("put_off", "", put_off)
+        await self.write("put_off", "", put_off)
 
     async def forget(self, now_ms: int) -> None:
         """Drop what is past its retention."""
@@ -504,7 +498,7 @@ class SimulatedStore:
                     del self.requests[key]
                     self._on_change(Change(key, stored.request.request_id, _image(stored), None))
 
-        await self._write("forget", "", forget)
+        await self.write("forget", "", forget)
 
     # Counters and dead letters
 
@@ -515,7 +509,7 @@ class SimulatedStore:
             self.counters[key] = self.counters.get(key, 0) + 1
             return self.counters[key]
 
-        return await self._write("increment", key, increment)
+        return await self.write("increment", key, increment)
 
     async def read(self, key: str) -> int:
         """The count."""
@@ -523,7 +517,7 @@ class SimulatedStore:
 
     async def park(self, record: dict[str, Any], reason: str) -> None:
         """Keep a stream record for an operator."""
-        await self._write("park", "", lambda: self.dead_letters.append((record, reason)))
+        await self.write("park", "", lambda: self.dead_letters.append((record, reason)))
 
     async def aclose(self) -> None:
         """There is nothing to let go of."""
@@ -533,26 +527,15 @@ class SimulatedStore:
     async def _read(self, name: str, key: str, function: Callable[[], T]) -> T:
         return await self._ask(name, key, function, writes=False)
 
-    async def _write(self, name: str, key: str, function: Callable[[], T]) -> T:
+    async def write(self, name: str, key: str, function: Callable[[], T]) -> T:
+        """One write, as the transport brings it to the tables."""
+
         def write() -> T:
             answer = function()
             self._remember()
             return answer
 
         return await self._ask(name, key, write, writes=True)
-
-    async def _status_write(self, name: str, key: str, function: Callable[[], T]) -> T:
-        """A write of the status; broken into two by the flaw that some systems have."""
-        if "status-by-delete-and-create" not in self.flaws:
-            return await self._write(name, key, function)
-
-        def take_out() -> tuple[T, Any]:
-            return function(), self.requests.pop(key, None)
-
-        answer, stored = await self._write(name, key, take_out)
-        if stored is not None:
-            await self._write(name, key, lambda: self.requests.__setitem__(key, stored))
-        return answer
 
     def _view(self) -> _View:
         """Everything as it was some time ago, as the index has it."""
@@ -570,14 +553,39 @@ class SimulatedStore:
         connection = self.connections.get(connection_id)
         if connection is None:
             return  # removed meanwhile: an update must not bring it back
-        empty_at_ms, early_ms = self._words.take(limit, connection.bucket_empty_at_ms, now_ms)
+        empty_at_ms, early_ms = self.words.take(limit, connection.bucket_empty_at_ms, now_ms)
         if early_ms:
-            raise self._words.limit_reached("too many messages on this connection", early_ms)
+            raise self.words.limit_reached("too many messages on this connection", early_ms)
         self.connections[connection_id] = dataclasses.replace(
             connection, bucket_empty_at_ms=empty_at_ms, last_ping_ms=now_ms
         )
 
-    def _held(self, key: str, attempt: int) -> Any:
+    def _holder(self, key: str, attempt: int) -> Any:
+        stored = self.held(key, attempt)
+        if stored is not None and stored.request.attempt != attempt:
+            self._on_unfenced(stored.request.request_id, attempt)
+        return stored
+
+    # Conditions
+
+    def earlier(self, key: str) -> Any:
+        """The request that has this key already."""
+        return self.requests.get(key)
+
+    def may_be_claimed(self, request: Any, now_ms: int, alone: bool) -> bool:
+        """Waiting, due, and for whoever runs it alone once a worker died of it."""
+        waits = request.status in CLAIMABLE and request.not_before_ms <= now_ms
+        return waits and (alone or not request.deaths)
+
+    def may_be_ended(self, stored: Any) -> bool:
+        """It has not ended."""
+        return stored.request.status in OPEN
+
+    def may_be_numbered(self, stored: Any, sequence: int) -> bool:
+        """It is the next number, and the last was not the outcome."""
+        return not stored.outbox.closed and stored.outbox.sequence == sequence - 1
+
+    def held(self, key: str, attempt: int) -> Any:
         """The request if this attempt holds it."""
         stored = self.requests.get(key)
         if stored is None or stored.request.status != "PROCESSING":
@@ -600,9 +608,9 @@ class SimulatedStore:
         self, stored: Any, sequence: int, message: str, now_ms: int, percentage: float | None
     ) -> tuple[str, ...] | None:
         """Give the message the next number; without a percentage it is the outcome, the last."""
-        if stored.outbox.closed or stored.outbox.sequence != sequence - 1:
+        if not self.may_be_numbered(stored, sequence):
             return None
-        outbox = self._words.outbox(
+        outbox = self.words.outbox(
             sequence=sequence,
             message=message,
             taken=False,
@@ -624,14 +632,14 @@ class SimulatedStore:
         **changes: Any,
     ) -> Any:
         request = dataclasses.replace(
-            stored.request, status=self._words.status(status), changed_at_ms=now_ms, **changes
+            stored.request, status=self.words.status(status), changed_at_ms=now_ms, **changes
         )
         said = dataclasses.replace(stored.outbox, **outbox) if outbox else stored.outbox
         moved = dataclasses.replace(stored, request=request, outbox=said)
-        self._put(moved)
+        self.put(moved)
         return moved
 
-    def _put(self, stored: Any) -> None:
+    def put(self, stored: Any) -> None:
         """Store it and tell the stream, unless nothing changed that the stream shows."""
         key = stored.request.key
         before = self.requests.get(key)

@@ -13,6 +13,7 @@ from streamproof.simulation import judge
 from streamproof.simulation.clients import Clients
 from streamproof.simulation.cloud import Cloud
 from streamproof.simulation.faults import Faults
+from streamproof.simulation.flaws import FLAWS
 from streamproof.simulation.gateway import Gateway, Network, Posts
 from streamproof.simulation.loop import DeadlockError, SimulationLoop
 from streamproof.simulation.plan import Plan, Planner
@@ -65,8 +66,12 @@ class World:
             now_s=self.loop.time,
             lag_s=network.lag_s,
             on_change=self._change,
-            flaws=system.store_flaws(mutant),
+            on_unfenced=lambda request_id, attempt: self.violate(
+                "ASYNC-3", "", request_id, f"attempt {attempt} wrote, and another held it"
+            ),
         )
+        for flaw in system.store_flaws(mutant):
+            FLAWS[flaw](self.store)
         self.gateway = Gateway(self.loop, self.faults, self.trace, self.cloud, system)
         self.clients = Clients(self.loop, self.gateway, self.trace, system.token)
         self.plan = self._plan()

@@ -12,7 +12,7 @@ import functools
 import logging
 import types
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from random import Random
 from typing import Any
@@ -50,10 +50,23 @@ START_DISTANCE = 100_000  # between the first seeds of two searches
 PROTOCOL_RULES = ("ASYNC", "PROG", "RECOV", "OWN", "CANCEL", "MSG-4")
 # Mutants of the reference's own store, and the flaw of the simulated one that is the same mistake.
 STORE_FLAWS = {
-    "claim-without-a-condition": "claim-without-condition",
-    "reused-id-overwrites": "reused-id-overwrites",
-    "status-by-delete-and-create": "status-by-delete-and-create",
+    "claim-without-a-condition": "claims_what_is_held",
+    "ended-requests-run-again": "claims_what_has_ended",
+    "fencing-token-unread": "ignores_the_attempt",
+    "outcome-overwritten": "ends_what_has_ended",
+    "takeover-begins-at-one": "numbers_anything",
+    "posted-and-never-stored": "numbers_anything",
+    "reused-id-overwrites": "forgets_reused_ids",
+    "ended-ids-come-again": "forgets_ended_ids",
+    "enqueued-then-acknowledged": "enqueues_before_the_acknowledgment",
+    "status-by-delete-and-create": "deletes_and_creates",
 }
+# Of these the flaw is all: what they do to `SqliteStore` is SQL.
+SQL_ALONE = frozenset(STORE_FLAWS) - {"takeover-begins-at-one", "posted-and-never-stored"}
+SQLITE, SIMULATED = (
+    "streamer_reference.store.sqlite:SqliteStore",
+    "streamproof.simulation.store:SimulatedStore",
+)
 
 _ports: ContextVar[Ports] = ContextVar("ports")
 
@@ -236,12 +249,26 @@ def _planted(name: str | None) -> Iterator[None]:
     if name is None:
         yield
         return
-    from streamproof.targets.mutants import MUTANTS, planted  # noqa: PLC0415 - only when asked for
+    from streamproof.targets.mutants import MUTANTS, Patch  # noqa: PLC0415 - only when asked for
+
+    class Redirected(Patch):
+        """What wraps a method of `SqliteStore` wraps the simulated store's."""
+
+        def around(self, seam: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+            return super().around(seam.replace(SQLITE, SIMULATED))
 
     if name not in MUTANTS:
         raise UsageError(f"there is no mutant {name}", f"one of: {', '.join(mutants())}")
-    with planted(name):
+    patch = Redirected()
+    try:
+        if name not in SQL_ALONE:
+            MUTANTS[name].plant(patch)
+        else:
+            MUTANTS[name].plant(unused := Patch())
+            unused.undo()  # a mutant that cannot be planted any more must say so here too
         yield
+    finally:
+        patch.undo()
 
 
 @functools.cache

@@ -99,6 +99,8 @@ def test_a_token_that_brings_its_key_is_refused():
     for name in ("jwk", "jku", "x5u", "x5c", "crit"):
         _refused(_token(headers={name: ["exp"] if name == "crit" else "https://evil.test"}))
     _refused(_token(_key(2)))
+    own = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(_key(2).public_key()))
+    _refused(_token(_key(2), headers={"jwk": own}))
     _refused(_token(headers={"b64": False}))
 
 

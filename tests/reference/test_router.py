@@ -92,6 +92,8 @@ async def test_what_cannot_be_read_is_refused_without_an_id(tmp_path):
     assert got[0]["error"]["details"]["fields"] == [
         {"field": "payload", "message": "must be an object"}
     ]
+    assert world.clients.closed == []
+    assert kinds(await world.say("c1", "ping")) == ["response"]
 
 
 @virtual_time
@@ -148,6 +150,77 @@ async def test_the_message_rate_is_kept_and_refused_messages_count(tmp_path):
     assert kinds(await world.say("c1", "ping")) == ["response"]
     await world.connect("c2")
     assert kinds(await world.say("c2", "ping")) == ["response"]
+
+
+@virtual_time
+async def test_the_wait_that_is_said_is_the_wait_that_it_is(tmp_path):
+    """LIMIT-2: before `after_ms` has passed a message is refused, and then it is not."""
+    world = World(tmp_path, messages_per_minute=6, burst=1)
+    await world.connect("c1")
+    await world.say("c1", "ping")
+    after_ms = (await world.say("c1", "ping"))[0]["error"]["retry"]["after_ms"]
+    assert 9_000 < after_ms <= 10_000
+    await pass_time(after_ms / 1000 - 0.1)
+    assert kinds(await world.say("c1", "ping")) == ["error"]
+    await pass_time(0.1)
+    assert kinds(await world.say("c1", "ping")) == ["response"]
+
+
+@virtual_time
+async def test_ids_that_the_server_makes_are_unique(tmp_path):
+    """MSG-1: also of messages in one millisecond."""
+    world = World(tmp_path)
+    await world.connect("c1")
+    await asyncio.gather(*(world.say("c1", "ping") for _ in range(5)))
+    await asyncio.gather(*(world.say("c1", "delay", {"duration_ms": 1}) for _ in range(5)))
+    assert len({message["request_id"] for message in world.got("c1")}) == 10
+
+
+@virtual_time
+async def test_nothing_is_handed_over_before_its_acknowledgment_was_posted(tmp_path):
+    """ASYNC-1, ASYNC-2: stored before its post, however long that takes; handed over after it."""
+    world = World(tmp_path)
+    await world.connect("c1")
+    gate = world.clients.hang("c1")
+    accepting = asyncio.create_task(world.say("c1", "delay", {"duration_ms": 1}, id="r1"))
+    await pass_time(0.1)
+    assert (await world.stored("r1")).request.status is Status.ACCEPTED
+    await pass_time(0.4)
+    await world.stream()
+    assert world.invocations == []
+    gate.set()
+    await accepting
+    await world.run()
+    assert kinds(world.check("c1", "r1"))[0] == "acknowledgment"
+    assert world.got("c1")[0]["type"] == "acknowledgment"
+
+
+@virtual_time
+async def test_an_id_is_used_up_only_by_a_request_that_was_queued(tmp_path):
+    """ASYNC-4: a short request's id may come again, and so may one that was refused."""
+    world = World(tmp_path)
+    await world.connect("c1")
+    for _ in range(2):
+        assert kinds(await world.say("c1", "ping", id="r1")) == ["response"]
+    assert kinds(await world.say("c1", "delay", {"duration_ms": -1}, id="r1")) == ["error"]
+    assert kinds(await world.say("c1", "delay", {"duration_ms": 1}, id="r1")) == ["acknowledgment"]
+    assert (await world.say("c1", "ping", id="r1"))[0]["type"] == "response"
+
+
+@virtual_time
+async def test_a_built_in_action_ends_with_timeout(tmp_path):
+    """SYNC-3: within 25 s, however long the store takes."""
+    world = World(tmp_path)
+    await world.connect("c1")
+
+    async def hang(_key):
+        await pass_time(100)
+
+    world.services.store.get = hang
+    began_s = asyncio.get_running_loop().time()
+    got = await world.say("c1", "status", {"request_id": "r1"}, id="ask")
+    assert [m["error"]["code"] for m in got] == ["TIMEOUT"]
+    assert 24 < asyncio.get_running_loop().time() - began_s < 26
 
 
 @virtual_time

@@ -8,6 +8,7 @@ from streamer_reference.core.states import Status
 from streamer_reference.lambdas.sweeper import sweeper
 from streamer_reference.store.base import request_key
 from streamer_reference.sweeper import HAND_OVER_MAX, fail, hand_over_keys, sweep
+from streamer_reference.worker import Worker
 from support.reference_world import Fuse, World, kinds
 from support.virtual_time import pass_time, virtual_time
 
@@ -70,6 +71,34 @@ async def test_an_expired_lease_is_taken_back(tmp_path):
     assert any("LeaseExpired" in line for line in world.metrics)
     await world.run()
     assert world.check("c1", "r1")[-1]["type"] == "complete"
+
+
+@virtual_time
+async def test_a_worker_that_stands_still_loses_its_requests_after_five_seconds(tmp_path):
+    """RECOV-1: the lease that it took itself, and not a moment before that has run out."""
+    world = await _world(tmp_path)
+    worker = Worker(world.process(), "w")
+    await worker._renew("i")
+    await world.store.claim(world.key("r1"), "w", world.clock.now_ms(), alone=False)
+    await pass_time(4.9)
+    await sweep(world.services)
+    assert (await world.stored("r1")).request.status is Status.PROCESSING
+    await pass_time(0.2)
+    await sweep(world.services)
+    assert (await world.stored("r1")).request.status is Status.RETRYING
+
+
+@virtual_time
+async def test_a_death_that_was_seen_is_taken_back_at_once(tmp_path):
+    """RECOV-1: the lease does not have to run out first."""
+    world = await _world(tmp_path)
+    now_ms = world.clock.now_ms()
+    await world.store.renew("w", "i", now_ms + 5000)
+    await world.store.claim(world.key("r1"), "w", now_ms, alone=False)
+    record = {"requestContext": {"requestId": "i"}, "requestPayload": {"request_keys": []}}
+    assert await sweeper(record, world.services) == {"statusCode": 200}
+    request = (await world.stored("r1")).request
+    assert (request.status, request.deaths, request.failures) == (Status.RETRYING, 1, 0)
 
 
 @virtual_time

@@ -415,6 +415,22 @@ async def test_progress_keeps_its_interval_and_the_newest_wins(tmp_path):
 
 
 @virtual_time
+async def test_metadata_stays_until_it_is_set_again(tmp_path):
+    """PROG-5: each update goes out with all that was set before it."""
+
+    async def run(job):
+        for step in (1, 2, 3):
+            job.set_metadata(f"k{step}", step)
+            job.progress(step)
+            await job.sleep(0.2)
+
+    world = await _world(tmp_path, registry=_registry(steps=run))
+    await world.run()
+    metadata = [m["metadata"] for m in world.check("c1", "r1") if m["type"] == "progress"]
+    assert metadata == [{"k1": 1}, {"k1": 1, "k2": 2}, {"k1": 1, "k2": 2, "k3": 3}]
+
+
+@virtual_time
 async def test_metadata_is_copied_when_it_is_set(tmp_path):
     """PROG-5: neither a later set nor a later change reaches an earlier update."""
 
@@ -526,6 +542,7 @@ async def test_a_large_result_becomes_an_object(tmp_path):
     assert "result" not in outcome
     name = outcome["result_url"].split("/", 3)[3].split("?")[0]
     assert json.loads(objects.files[name]) == "x" * 140_000
+    assert "?expires=900&" in outcome["result_url"]  # 15 minutes, contract section 5
     answer = (await world.say("c1", "status", {"request_id": "r1"}))[-1]
     assert answer["data"]["result_url"].split("?")[0] == outcome["result_url"].split("?")[0]
     assert answer["data"]["result_url"] != outcome["result_url"]
@@ -565,6 +582,38 @@ async def test_slots_bound_what_runs_and_waiting_requests_fill_them(tmp_path):
     assert most == 2
     for number in range(1, 8):
         assert world.check("c1", f"r{number}")[-1]["type"] == "complete"
+
+
+@virtual_time
+async def test_a_slow_request_delays_no_other(tmp_path):
+    """ASYNC-6: five of 3 s, then fifty of 50 ms; each of the fifty ends before any of the five."""
+
+    async def run(job):
+        await job.sleep(job.payload["ms"] / 1000)
+
+    world = await _world(tmp_path, "slow1", payload={"ms": 3000}, registry=_registry(steps=run))
+    ids = [f"slow{n}" for n in range(2, 6)] + [f"quick{n}" for n in range(50)]
+    for request_id in ids:
+        await world.say("c1", "steps", {"ms": 3000 if "slow" in request_id else 50}, id=request_id)
+    await world.run()
+    ended = [m["request_id"] for m in world.got("c1") if m["type"] == "complete"]
+    assert len(ended) == 55
+    assert all("quick" in request_id for request_id in ended[:50])
+
+
+@virtual_time
+async def test_a_text_makes_no_error_retryable(tmp_path):
+    """ASYNC-5: what may be tried again is decided by the type of what was raised."""
+    runs = []
+
+    async def run(job):
+        runs.append(job.attempt)
+        raise RuntimeError("timeout: the network is temporarily not there, connection timed out")
+
+    world = await _world(tmp_path, registry=_registry(steps=run))
+    await world.run()
+    assert world.check("c1", "r1")[-1]["error"]["code"] == "PROCESSING_FAILED"
+    assert runs == [1]
 
 
 @virtual_time

@@ -26,8 +26,6 @@ from streamer_reference.connection.errors import (
     ThrottledError,
 )
 from streamer_reference.connection.manager import (
-    BROADCAST_POSTS_MAX,
-    UNUSED_S_MAX,
     BroadcastResult,
     ConnectionManager,
     Health,
@@ -278,7 +276,7 @@ async def test_memory_holds_for_connections_that_exist(monkeypatch):
     for name in ("a", "b", "a", "c", "d"):
         await manager.send(name, b"x")
     assert list(manager._connections) == ["a", "c", "d"]
-    await pass_time(UNUSED_S_MAX + 1)
+    await pass_time(7201)
     await manager.send("e", b"x")
     assert list(manager._connections) == ["e"]
     busy = asyncio.create_task(manager.send("busy", b"x"))
@@ -316,7 +314,15 @@ async def test_the_slow_delay_nobody():
     assert {connection for connection, _ in client.taken} == set(good)
     assert await began == BroadcastResult(delivered=100, gone=0, failed=330)
     assert _now() <= 2.01
-    assert client.most_under_way <= BROADCAST_POSTS_MAX
+    assert client.most_under_way <= 32
+
+
+@virtual_time
+async def test_a_broadcast_is_serialised_once():
+    """BCAST-3: every recipient is posted the very same bytes."""
+    client = FakeClient()
+    await _manager(client).broadcast(["a", "b", "c"], b"news")
+    assert len({id(data) for _, data in client.taken}) == 1
 
 
 @virtual_time

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from functools import cache
 
 import jwt
@@ -56,6 +57,7 @@ async def test_a_connection_is_stored_before_the_handshake_completes(tmp_path):
     world = _world(tmp_path)
     assert await connect(_event(_token()), world.services) == {"statusCode": 200}
     stored = await world.store.get_connection("c1")
+    assert stored is not None
     assert (stored.user_id, stored.tenant_id, stored.permissions) == ("u", "t", ("probe",))
     assert stored.endpoint == "https://api.test/dev"
     assert stored.token_expires_at_s == EPOCH_MS // 1000 + 600
@@ -101,6 +103,39 @@ async def test_no_token_and_a_failing_store(tmp_path):
     assert await connect(_event(), world.services) == {"statusCode": 401}
     world.services.store.failing["put_connection"] = 1
     assert await connect(_event(_token()), world.services) == {"statusCode": 500}
+
+
+@virtual_time
+async def test_a_token_is_nowhere(tmp_path, capsys):
+    """AUTH-6: in no log line, stored item, metric or message, whether it was good or not."""
+    world = _world(tmp_path)
+    world.clients.arrived["c1"] = []
+    tokens = [_token(), _token(exp=1), _token() + "x"]
+    for token in tokens:
+        await connect(_event(token), world.services)
+        await world.say("c1", "delay", {"duration_ms": 1}, id="r1")
+        await world.run()
+        await disconnect(_event(token), world.services)
+    await connect(_event(tokens[0]), world.services)
+    world.services.metrics.flush()
+    told = [*capsys.readouterr(), json.dumps(world.metrics), json.dumps(world.got("c1"))]
+    files = [path.read_bytes().decode("latin-1") for path in tmp_path.glob("store.sqlite*")]
+    for token in tokens:
+        signature = token.rpartition(".")[2]
+        assert not any(part in text for text in told + files for part in (token, signature))
+
+
+@virtual_time
+async def test_connecting_says_nothing_and_disturbs_nobody(tmp_path):
+    """CONN-5: no message that was not asked for, and the user's other connection stays usable."""
+    world = _world(tmp_path)
+    await world.connect("c0")
+    world.clients.arrived["c1"] = []
+    await connect(_event(_token()), world.services)
+    await pass_time(60)
+    assert world.clients.posts == 0
+    assert kinds(await world.say("c0", "ping")) == ["response"]
+    assert kinds(await world.say("c1", "ping")) == ["response"]
 
 
 @virtual_time

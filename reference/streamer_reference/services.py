@@ -66,7 +66,7 @@ class Services:
         """Let go of sockets and files, in the order in which they are needed."""
         await self.manager.aclose()
         self.metrics.flush()
-        traces.flush()
+        traces.stop()
         await self.store.aclose()
 
 

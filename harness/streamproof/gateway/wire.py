@@ -25,6 +25,8 @@ SEND_TIMEOUT_S = 30.0  # for a peer to take at least something of its answer
 BODY_BYTES_MAX = 10 << 20  # API Gateway's payload quota: above it a body is not even hashed
 _ANSWERS_BYTES_MAX = 256 * 1024  # answers a peer may leave unread before its requests wait
 _LOG = logging.getLogger("streamproof.gateway")
+_PROTOCOL_LOG = logging.getLogger("streamproof.gateway.websockets")
+_PROTOCOL_LOG.setLevel(logging.WARNING)  # below, it writes down requests, tokens and all
 
 
 class Wire(asyncio.Protocol):
@@ -214,6 +216,6 @@ class Wire(asyncio.Protocol):
 
 def new_protocol(request: http11.Request, limits: tuple[int | None, int | None]) -> ServerProtocol:
     """Start websockets' server side with a request that was read already."""
-    protocol = ServerProtocol(max_size=limits)
+    protocol = ServerProtocol(max_size=limits, logger=_PROTOCOL_LOG)
     protocol.receive_data(request.head)
     return protocol

@@ -47,7 +47,9 @@ def _exporter(destination: str) -> SpanExporter:
     from opentelemetry.sdk.trace.export import ConsoleSpanExporter  # noqa: PLC0415
 
     file = open(destination, "a", encoding="utf-8", buffering=1)  # noqa: PTH123, SIM115 - by lines
-    return ConsoleSpanExporter(out=file, formatter=lambda span: span.to_json(indent=None) + "\n")
+    console = ConsoleSpanExporter(out=file, formatter=lambda span: span.to_json(indent=None) + "\n")
+    console.shutdown = file.close  # type: ignore[method-assign]  # its own closes nothing
+    return console
 
 
 def stop() -> None:

@@ -24,6 +24,7 @@ from streamproof.nemesis.schedule import Arrival
 
 ASKED_AT_ONCE = 50  # questions under way on one connection
 ANSWER_S = 30.0
+READY_S = 10.0  # so long one that is coming back is waited for
 MESSAGE_BYTES_MAX = 1 << 20
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER of 0 s: close sends RST
 _NAME = "/"  # between a request's id and what is asked about it
@@ -72,7 +73,9 @@ class Client:
         self._answers: dict[str, asyncio.Future[dict[str, Any]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._asked = 0
+        self._left: list[ClientConnection] = []  # half-open ones
         self._dropping = False
+        self._leaving = asyncio.Lock()
 
     async def open(self) -> None:
         """Connect, and read from now on."""
@@ -101,6 +104,9 @@ class Client:
         self._dropping = True
         for task in list(self._tasks):
             task.cancel()
+        for left in self._left:
+            left.transport.abort()
+            await left.wait_closed()
         if self._socket is not None:
             with contextlib.suppress(OSError):
                 await self._socket.close()
@@ -115,20 +121,33 @@ class Client:
         await self._say(arrival.request_id, "probe.async", arrival.payload)
 
     async def drop(self, how: str) -> bool:
-        """End the connection by `close` or `reset`, and come back; False when there is none."""
-        if not self._ready.is_set() or self._socket is None or self._reader is None:
-            return False
-        self._ready.clear()
-        self._dropping = True
-        if how == "reset" and self._raw is not None:
-            self._raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-            self._socket.transport.abort()
-        else:
-            await self._socket.close()
-        await asyncio.wait({self._reader})
-        self._dropping = False
-        await self._come_back()
-        return True
+        """Leave the connection by `close`, `reset` or `half-open`; False when there is none.
+
+        A half-open one stays where it is, unread, as after a network that went away. The client
+        comes back on another.
+        """
+        async with self._leaving:
+            try:
+                await asyncio.wait_for(self._ready.wait(), READY_S)
+            except TimeoutError:
+                return False
+            assert self._socket is not None  # noqa: S101 - there is one when it is ready
+            assert self._reader is not None  # noqa: S101 - likewise
+            self._ready.clear()
+            self._dropping = True
+            if how == "half-open":
+                self._socket.transport.pause_reading()
+                self._reader.cancel()
+                self._left.append(self._socket)
+            elif how == "reset" and self._raw is not None:
+                self._raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+                self._socket.transport.abort()
+            else:
+                await self._socket.close()
+            await asyncio.wait({self._reader})
+            self._dropping = False
+            await self._come_back()
+            return True
 
     async def settle(self) -> None:
         """Follow once more what the service did not know: its message may have been on the way."""

@@ -307,7 +307,7 @@ class ReorderRecords:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Disconnect:
-    """A client goes away, by `close` (a closing handshake) or `reset`, and comes back at once."""
+    """A client goes away by `close`, `reset` or `half-open`, and comes back on another."""
 
     number: int
     client: int

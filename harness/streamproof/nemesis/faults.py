@@ -23,6 +23,7 @@ ISOLATED_WORKER = "isolated-worker"
 VICTIM_POLL_S = 0.05
 TRIES_MAX = 20  # for a victim that holds on to what it has
 VICTIM_WAIT_S = 10.0  # so long a fault waits for a process that it would hurt
+ISOLATED_WAIT_S = 1.0  # then a shared worker is struck: isolated ones are seldom there
 
 
 def share(*parts: Any) -> float:
@@ -88,10 +89,10 @@ class RecordRule(Protocol):
         ...
 
 
-async def _victim(world: World, function: str, rank: float) -> int | None:
+async def _victim(world: World, function: str, rank: float, wait_s: float) -> int | None:
     """The process that holds the request which `rank` chooses among all held; waits for one."""
     loop = asyncio.get_running_loop()
-    until_s = loop.time() + VICTIM_WAIT_S
+    until_s = loop.time() + wait_s
     while not (found := world.victims(function)):
         if loop.time() >= until_s:
             return None
@@ -115,9 +116,9 @@ class KillWorker:
 
     async def inject(self, world: World) -> str | None:
         """Kill one; another function's when this one has no process that holds anything."""
-        functions = (self.function, WORKER) if self.function != WORKER else (WORKER,)
-        for function in functions:
-            pid = await _victim(world, function, self.rank)
+        waits_s = {ISOLATED_WORKER: ISOLATED_WAIT_S, WORKER: VICTIM_WAIT_S}
+        for function in dict.fromkeys((self.function, WORKER)):
+            pid = await _victim(world, function, self.rank, waits_s[function])
             if pid is not None:
                 held = world.held(pid)
                 if world.signal(pid, signal.SIGKILL):
@@ -144,7 +145,7 @@ class PauseWorker:
     async def inject(self, world: World) -> str | None:
         """Stop one that still holds something once it stands still: what it holds must be lost."""
         for _ in range(TRIES_MAX):
-            pid = await _victim(world, WORKER, self.rank)
+            pid = await _victim(world, WORKER, self.rank, VICTIM_WAIT_S)
             if pid is None or not world.signal(pid, signal.SIGSTOP):
                 return None
             if held := world.held(pid):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -90,3 +91,12 @@ def test_scenarios_do_not_import_the_reference() -> None:
     """A scenario runs against any system."""
     for path in files(ROOT / "scenarios"):
         assert not any(name.split(".")[0] == "streamer_reference" for name in imports(path)), path
+
+
+def test_the_paths_that_the_architecture_names_are_there() -> None:
+    """A table that points to what was moved sends a reader nowhere."""
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`((?:reference|harness|scenarios|reports|tests|docs)/[\w./-]*)`", text))
+    named |= set(re.findall(r"\]\((?!https?:)([^)#]+)\)", text))
+    assert len(named) > 20
+    assert not {path for path in named if not (ROOT / path).exists()}

@@ -10,7 +10,7 @@ import asyncio
 from typing import Any
 
 from streamer_reference.core.states import CLAIMABLE, Status
-from streamer_reference.observability.logs import log
+from streamer_reference.observability.logs import bind_request, log
 from streamer_reference.outbox import LostError, Outbox
 from streamer_reference.protocol.codec import encode
 from streamer_reference.protocol.errors import StreamerError
@@ -44,7 +44,8 @@ async def _sweep(services: Services) -> None:
     undelivered = await services.store.undelivered(now_ms - OVERDUE_MS, FOUND_MAX)
     await asyncio.gather(*(send_outcome(stored, services) for stored in undelivered))
     for connection_id in await services.store.stale_connections(now_ms // 1000, FOUND_MAX):
-        await services.store.delete_connection(connection_id)
+        if await services.store.delete_connection(connection_id):
+            services.metrics.add("ConnectionClosed")  # when it ended, nobody knows
     await services.store.forget(now_ms)
     # Last, as a refused invocation raises and must not keep the rest from being done.
     hand_over([s for s in overdue if s.request.status in CLAIMABLE], services)
@@ -71,8 +72,8 @@ async def take_back_orphans(services: Services) -> None:
 
 def _count_death(stored: Stored, services: Services) -> None:
     services.metrics.add("LeaseExpired")
-    request = stored.request
-    log("warning", "a worker is gone", request_id=request.request_id, deaths=request.deaths + 1)
+    bind_request(stored.request)
+    log("warning", "a worker is gone", deaths=stored.request.deaths + 1)
 
 
 async def _give_up(stored: Stored, services: Services) -> None:
@@ -84,7 +85,7 @@ async def _give_up(stored: Stored, services: Services) -> None:
     except LostError:
         return
     _count_death(stored, services)
-    log("error", "a request ended its worker too often", request_id=request.request_id)
+    log("error", "a request ended its worker too often")
     if (ended := await services.store.get(request.key)) is not None:
         await send_outcome(ended, services)
 

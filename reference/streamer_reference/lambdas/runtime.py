@@ -40,12 +40,13 @@ def function(core: Core) -> Core:
 
     @functools.wraps(core)
     async def named(event: dict[str, Any], services: Services, context: Any = None) -> Any:
-        logs.unbind()
         client = event.get("requestContext", {})
         logs.bind(
             function=core.__name__,
             connection_id=client.get("connectionId"),
             correlation_id=client.get("requestId"),
+            request_id=None,
+            tenant_id=None,
         )
         return await core(event, services, context)
 

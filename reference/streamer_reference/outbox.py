@@ -26,6 +26,8 @@ from streamer_reference.store.base import RequestQueue, Stored
 
 BEHIND_MAX = 10  # progress messages under way to one subscriber, a second's worth
 REPOST_PAUSE_S = 0.25  # after a send that failed with all its retries
+TELLING_S = 0.1  # no longer than progress messages are apart, so that it delays none
+TELLING_GONE_S = 2.0  # while the request's own connection is gone
 
 
 class LostError(Exception):
@@ -49,6 +51,7 @@ class Outbox:
         self._closed = stored.outbox.closed
         self.taken = stored.outbox.taken
         self._telling: dict[str, set[asyncio.Task[SendResult]]] = {}
+        self._own_gone = False
 
     def has_taken(self, sequence: int) -> bool:
         """Whether the last stored message has this number and is known to be taken."""
@@ -76,8 +79,11 @@ class Outbox:
                 for connection_id, result in zip(receivers, results, strict=True)
                 if not self._settled(result)
             }
+            own = dict(zip(receivers, results, strict=True)).get(self.request.connection_id)
+            self._own_gone |= own is not None and own.outcome is Outcome.GONE
             if waiting:
                 await asyncio.sleep(REPOST_PAUSE_S)
+        await self._until_told()
         self.taken = True
         if self._closed:
             await self._queue.taken(self.request.key, self._sequence)
@@ -90,6 +96,12 @@ class Outbox:
                 send = asyncio.create_task(self._manager.send(subscriber, data))
                 behind.add(send)
                 send.add_done_callback(behind.discard)
+
+    async def _until_told(self) -> None:
+        """Let subscribers that keep up take it: a worker that died now would leave them a gap."""
+        sends = [send for behind in self._telling.values() if len(behind) == 1 for send in behind]
+        if sends:
+            await asyncio.wait(sends, timeout=TELLING_GONE_S if self._own_gone else TELLING_S)
 
     def _settled(self, result: SendResult) -> bool:
         """Whether posting again is pointless: taken, gone, or refused for what the message is."""

@@ -231,6 +231,25 @@ async def test_a_slow_subscriber_may_miss_progress_and_never_the_outcome(tmp_pat
 
 
 @virtual_time
+async def test_who_came_back_on_another_connection_is_waited_for(tmp_path):
+    """Its worker may die at any moment: the next number is not taken before this one arrived."""
+    world = await _world(tmp_path)
+    await world.say("c1", "steps", id="r1")
+    await _ask(world, "c2", "subscribe")
+    del world.clients.arrived["c1"]
+    await world.stream()
+    gate = world.clients.hang("c2")
+    work = _start(world)
+    await pass_time(1.8)  # three steps
+    assert (await world.stored("r1")).outbox.sequence == 1
+    gate.set()
+    await work
+    numbers = [message["sequence"] for message in world.of("c2", "r1")]
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert world.of("c2", "r1")[-1]["type"] == "complete"
+
+
+@virtual_time
 async def test_subscribing_to_an_ended_request_brings_its_outcome_once(tmp_path):
     """After the answer, as it was sent."""
     world = await _world(tmp_path)

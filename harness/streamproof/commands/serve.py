@@ -264,7 +264,7 @@ async def _serve(
         say(description.to_json())
         sys.stdout.flush()
         note(f"serving {description.url}, described in {state.target}; Ctrl-C stops")
-        if hosted is None and description.management_url:
+        if description.management_url:
             note(f"the live page is {urljoin(description.management_url, '/')}")
         await stopping.wait()
         note("stopping")

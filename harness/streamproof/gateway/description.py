@@ -241,6 +241,7 @@ class Description:
     raw_echo: bool = False
     verbose: bool = False
     on_line: Callable[[str, str], object] | None = None
+    on_message: Callable[[int], object] | None = None  # how long one took, in nanoseconds
     freeze: bool = True
     faults: Faults | None = None
 

@@ -6,6 +6,7 @@ not. An error never closes the connection. Envelopes as recorded (middy#1219, aw
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from streamproof.gateway import events
@@ -30,6 +31,7 @@ class MessageDispatcher:
         """Run what is dispatched in `tasks`."""
         self._api = description.api
         self._limits = description.limits
+        self._on_message = description.on_message
         self._functions = functions
         self._clock = clock
         self._tasks = tasks
@@ -47,10 +49,13 @@ class MessageDispatcher:
         connection.answer(text.encode())
 
     async def _run(self, connection: Connection, data: bytes) -> None:
+        began_ns = time.perf_counter_ns()
         try:
             await self._route(connection, data.decode())
         finally:
             connection.done(len(data))
+            if self._on_message is not None:
+                self._on_message(time.perf_counter_ns() - began_ns)
 
     async def _route(self, connection: Connection, body: str) -> None:
         if not self._bucket.take():

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from streamproof.gateway import Description, Gateway
+from streamproof.live_page import LivePage
 from streamproof.targets.base import Description as Target
 from streamproof.targets.certificates import Certificates
 
@@ -19,7 +22,15 @@ class HostedStack:
         """Nothing is opened yet; without `certificates` the port speaks ws and http."""
         self._port = port
         self._certificates = certificates
-        self.gateway = Gateway(description)
+        self.live = LivePage(lambda: len(self.gateway.connections))
+        self.gateway = Gateway(
+            dataclasses.replace(
+                description,
+                pages={**self.live.pages, **description.pages},
+                on_line=lambda _, line: self.live.line(line),
+                on_message=self.live.answered,
+            )
+        )
 
     async def start(self) -> Target:
         """Open the port and start what is kept warm; the description of the target."""

@@ -42,7 +42,10 @@ class LivePage:
         requests: Count | None = None,
         now_s: Callable[[], float] = time.time,
     ) -> None:
-        """`requests` counts the stored requests by state; it is called in a thread."""
+        """`requests` counts the stored requests by state; it is called in a thread.
+
+        Without it the functions are somebody's own, whose metrics have names of their own.
+        """
         self._connections = connections
         self._requests = requests
         self._now_s = now_s
@@ -113,6 +116,7 @@ class LivePage:
             "rates": rates,
             "latency": latency,
             "requests": self._states,
+            "is_reference": self._requests is not None,
             "errors": list(self._errors),
         }
 

@@ -10,9 +10,9 @@ import contextlib
 import dataclasses
 import json
 import logging
+import os
 import sqlite3
 import sys
-import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -36,7 +36,7 @@ from streamproof.gateway import (
 )
 from streamproof.gateway import Description as GatewayDescription
 from streamproof.live_page import LivePage, LogLines
-from streamproof.targets.base import Description
+from streamproof.targets.base import MUTANT_VARIABLE, Description
 from streamproof.targets.base import Limits as DeclaredLimits
 from streamproof.targets.certificates import Certificates
 from streamproof.targets.metric_counters import MetricCounters
@@ -51,9 +51,12 @@ SWEEP_S = 1.0  # the schedule on AWS is a minute, the shortest that EventBridge 
 METRICS_FLUSH_S = 1.0
 WARM_WORKERS = 2
 ISOLATED_PER_WORKER = 2  # processes that run one request each whose worker died, only when needed
+WORKER = "streamer_reference.lambdas.worker.handler"
+MUTANT = "streamproof.targets.mutants.worker.handler"  # plants what the variable names
 WORKER_S = 900.0  # Lambda's longest
 OPEN = ("PENDING", "RETRYING")
 HELD = "PROCESSING"
+FREE_S = 0.2  # a transaction takes milliseconds
 
 Core = Callable[[dict[str, Any], Services, Any], Awaitable[Any]]
 
@@ -187,6 +190,16 @@ class Stack:
             for log_stream, pid in self.gateway.log_streams(function).items()
         }
 
+    def store_is_free(self) -> bool:
+        """Tell whether the store takes a write soon: nobody stands still inside a transaction."""
+        with contextlib.closing(sqlite3.connect(self._state.store, timeout=FREE_S)) as store:
+            try:
+                store.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                return False
+            store.rollback()
+            return True
+
     def _invoke(self, function: str, event: dict[str, Any]) -> None:
         self.gateway.invoke_async(function, event)
 
@@ -224,22 +237,10 @@ class Stack:
 
         return Function(name, run=run, timeout_s=timeout_s)
 
-    async def _route(self, event: dict[str, Any]) -> Any:
-        began_ns = time.perf_counter_ns()
-        try:
-            return await router.router(event, self.services, None)
-        finally:
-            self.live.answered(time.perf_counter_ns() - began_ns)
-
     def _worker(self, name: str, environments_max: int, warm: int) -> Function:
         return Function(
             name,
-            command=(
-                sys.executable,
-                "-m",
-                "awslambdaric",
-                "streamer_reference.lambdas.worker.handler",
-            ),
+            command=(sys.executable, "-m", "awslambdaric", MUTANT if _harmed() else WORKER),
             environment=self._worker_environment,
             timeout_s=WORKER_S,
             environments_max=environments_max,
@@ -252,7 +253,7 @@ class Stack:
         functions = (
             self._in_process("connect", connect.connect),
             self._in_process("disconnect", disconnect.disconnect),
-            Function("router", run=self._route),
+            self._in_process("router", router.router),
             self._in_process("processor", processor.processor),
             self._in_process("sweeper", sweeper.sweeper, timeout_s=60.0),
             self._worker("worker", options.workers, min(WARM_WORKERS, options.workers)),
@@ -281,6 +282,7 @@ class Stack:
             credentials=Credentials(state.access_key_id, state.secret_access_key),
             sites={OBJECTS_PATH: self._downloads.handle},
             on_line=self._take_line,
+            on_message=self.live.answered,
             pages={METRICS_PATH: self._metrics_page, **self.live.pages},
             raw_echo=options.raw_echo,
             verbose=options.verbose,
@@ -289,6 +291,10 @@ class Stack:
             freeze=options.freeze,
             faults=options.faults,
         )
+
+
+def _harmed() -> bool:
+    return MUTANT_VARIABLE in os.environ
 
 
 class _Changes:

@@ -15,6 +15,7 @@ from typing import Any, Self
 
 from streamproof.errors import UsageError
 
+MUTANT_VARIABLE = "STREAMPROOF_MUTANT"  # names what the embedded stack runs wrong, see mutants
 DESCRIPTION_BYTES_MAX = 64 * 1024  # a target.json is under 2 KiB
 
 

@@ -18,7 +18,6 @@ import json
 import logging
 import os
 import secrets
-import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from streamproof.gateway.errors import FunctionError, ThrottledError
 from streamproof.gateway.identifiers import new_trace_id
 from streamproof.gateway.processes import (
     Guard,
+    Process,
     how_it_ended,
     kill,
     read_lines,
@@ -81,7 +81,7 @@ class Environment:
         self.state = State.STARTING
         self._pool = pool
         self._function = function
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: Process | None = None
         self._poll: RuntimeProtocol | None = None
         self._taker: RuntimeProtocol | None = None  # whose poll got the current event
         self._current: Invocation | None = None
@@ -122,7 +122,7 @@ class Environment:
                 server.close()
             self._gone(how)
 
-    async def _live(self, process: asyncio.subprocess.Process) -> str:
+    async def _live(self, process: Process) -> str:
         output = [
             asyncio.ensure_future(read_lines(stream, self._pool.take_line))
             for stream in (process.stdout, process.stderr)
@@ -131,10 +131,9 @@ class Environment:
         try:
             guard = self._pool.guard
             with guard.watching(process.pid) if guard else contextlib.nullcontext():
-                how = how_it_ended(await process.wait())
-                if guard:
-                    signal_group(process.pid, signal.SIGKILL)  # what it started is stopped
-            # What runs is told at once; a grandchild may hold the pipes open for longer.
+                await asyncio.shield(process.exited)
+                signal_group(process.pid, "SIGKILL")  # what it started goes with it
+            how = how_it_ended(process.returncode or 0)
             self._gone(how)
             await asyncio.wait(output, timeout=1.0)
         finally:
@@ -151,13 +150,13 @@ class Environment:
         poll, self._poll = self._poll, None
         self._taker = poll
         if self._pool.guard and self._process:
-            signal_group(self._process.pid, signal.SIGCONT)
+            signal_group(self._process.pid, "SIGCONT")
         poll.send_next(invocation.payload, self._pool.headers(invocation))
 
     def freeze(self) -> None:
         """Stop the process, which has asked for its next event and so has nothing left to post."""
         if self._pool.guard and self._process:
-            signal_group(self._process.pid, signal.SIGSTOP)
+            signal_group(self._process.pid, "SIGSTOP")
 
     def kill(self) -> None:
         """End the process, whatever it does."""

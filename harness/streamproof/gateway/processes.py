@@ -35,11 +35,29 @@ def _die_with(parent: int) -> Callable[[], None] | None:
     return run
 
 
+class _Streams(asyncio.subprocess.SubprocessStreamProtocol):
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(_CHUNK_BYTES, loop)
+        self.exited = loop.create_future()
+
+    def process_exited(self) -> None:
+        super().process_exited()
+        self.exited.set_result(None)
+
+
+class Process(asyncio.subprocess.Process):
+    """A process that tells its end; `wait` waits for its pipes, which a grandchild may hold."""
+
+    exited: asyncio.Future[None]
+
+
 async def start_process(
     command: tuple[str, ...], environment: Mapping[str, str], directory: Path | None = None
-) -> asyncio.subprocess.Process:
+) -> Process:
     """Start a program in a session of its own; raises `OSError` when it cannot be run."""
-    return await asyncio.create_subprocess_exec(
+    loop = asyncio.get_running_loop()
+    transport, streams = await loop.subprocess_exec(
+        lambda: _Streams(loop),
         *command,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
@@ -50,6 +68,9 @@ async def start_process(
         # Two calls that take no lock: safe between fork and exec.
         preexec_fn=_die_with(os.getpid()),
     )
+    process = Process(transport, streams, loop)
+    process.exited = streams.exited
+    return process
 
 
 def kill(process: asyncio.subprocess.Process) -> None:
@@ -59,14 +80,14 @@ def kill(process: asyncio.subprocess.Process) -> None:
     if sys.platform == "win32":
         process.kill()
     else:
-        signal_group(process.pid, signal.SIGKILL)
+        signal_group(process.pid, "SIGKILL")
 
 
-def signal_group(group: int, number: int) -> None:
+def signal_group(group: int, name: str) -> None:
     """Send a signal to a process of ours and what it started; harmless when they are gone."""
     if sys.platform != "win32":
         with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS: all are zombies
-            os.killpg(group, number)
+            os.killpg(group, signal.Signals[name])
 
 
 _GUARD = """

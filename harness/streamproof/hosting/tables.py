@@ -76,8 +76,9 @@ def _table(value: Any, rule: Mapping[str, Any], key: str, source: str) -> dict[s
     for name, own in known.items():
         given = value.get(name, own.get("default"))
         checked[name] = None if given is None else check(given, own, spell(key, name), source)
-    for name in value.keys() - known.keys():
-        checked[name] = check(value[name], others or {}, spell(key, name), source)
+    for name in value:
+        if name not in known:
+            checked[name] = check(value[name], others or {}, spell(key, name), source)
     return checked
 
 

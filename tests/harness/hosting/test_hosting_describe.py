@@ -1,0 +1,280 @@
+"""From a description file to what the gateway hosts: what is looked for before anything starts."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from streamproof import config
+from streamproof.errors import UsageError
+from streamproof.gateway import Api, Credentials, Description, Function, Limits, Schedule
+from streamproof.hosting import describe
+from streamproof.hosting.describe import from_file, from_python, system, variables
+
+KEYS = Credentials("AKIDEXAMPLE", "secret")
+ROUTES = '[api.routes]\n"$default" = "f"\n'
+
+
+@pytest.fixture
+def described(tmp_path):
+    """Make a file with this text, and the description that it gives."""
+    (tmp_path / "app.py").write_text("def handler(event, context):\n    return event\n")
+    bootstrap = tmp_path / "bootstrap"
+    bootstrap.write_text("#!/bin/sh\n")
+    bootstrap.chmod(0o755)
+
+    def make(text: str) -> Description:
+        path = tmp_path / "streamproof.toml"
+        path.write_text(text)
+        hosted = config.load(path).hosted
+        assert hosted is not None
+        return system(hosted, KEYS)
+
+    return make
+
+
+def test_every_table_reaches_the_gateway(described, tmp_path):
+    """API, authorizer, functions, schedules and limits, under the gateway's own names."""
+    found = described(
+        """
+        [api]
+        stage = "live"
+        route_selection_expression = "$request.body.kind"
+        two_way = ["ask"]
+        [api.routes]
+        "$connect" = "f"
+        ask = "f"
+        [api.authorizer]
+        function = "guard"
+        identity_sources = ["route.request.header.Authorization"]
+        result_ttl_s = 300
+        [functions.guard]
+        handler = "app.handler"
+        [functions.f]
+        command = ["./bootstrap", "-v"]
+        handler = "own.words"
+        environment = { TABLE = "t" }
+        timeout_s = 9
+        memory_mb = 256
+        environments_max = 4
+        warm = 2
+        retries_async = 1
+        on_failure = "guard"
+        [[schedules]]
+        function = "f"
+        every_s = 60
+        [limits]
+        idle_s = 5
+        connects_per_s = 500
+        """
+    )
+    assert found.api == Api(
+        routes={"$connect": "f", "ask": "f"},
+        stage="live",
+        route_selection_expression="$request.body.kind",
+        two_way=frozenset({"ask"}),
+        authorizer="guard",
+        identity_sources=("route.request.header.Authorization",),
+        authorizer_ttl_s=300,
+    )
+    guard, f = found.functions
+    assert guard.command == (sys.executable, "-m", "awslambdaric", "app.handler")
+    assert f == Function(
+        "f",
+        command=(str(tmp_path / "bootstrap"), "-v"),
+        environment={"TABLE": "t", "_HANDLER": "own.words"},
+        directory=tmp_path,
+        timeout_s=9,
+        memory_mb=256,
+        environments_max=4,
+        warm=2,
+        retries_async=1,
+        on_failure="guard",
+    )
+    assert found.schedules == (Schedule("f", 60),)
+    assert found.limits == Limits(idle_s=5, connects_per_s=500)
+    assert found.credentials == KEYS
+    assert variables(found) == {}, "nothing runs in this process"
+
+
+def test_a_function_in_this_process_is_plain_or_asynchronous(described, tmp_path):
+    """A plain one is called with event and context, a coroutine function with the event."""
+    (tmp_path / "hosted_here.py").write_text(
+        "def plain(event, context): ...\nasync def soon(event): ...\n"
+    )
+    text = '[functions.f]\npython = "hosted_here:plain"\n[functions.g]\npython = "hosted_here:soon"'
+    found = described(ROUTES + text)
+    f, g = found.functions
+    assert f.handler is not None
+    assert f.handler.__name__ == "plain"
+    assert g.run is not None
+    assert g.run.__name__ == "soon"
+    assert variables(found)["AWS_ACCESS_KEY_ID"] == "AKIDEXAMPLE"
+
+
+def test_a_handler_may_be_a_package_or_installed(described, tmp_path):
+    """As on Lambda: a folder with __init__.py, a path with slashes, or what a layer brings."""
+    (tmp_path / "src" / "inner").mkdir(parents=True)
+    (tmp_path / "src" / "inner" / "__init__.py").write_text("")
+    for handler in ("src.inner.run", "src/inner.run", "json.tool.main"):
+        found = described(ROUTES + f'[functions.f]\nhandler = "{handler}"')
+        assert found.functions[0].command[-1] == handler
+
+
+def test_another_interpreter_is_asked_for_the_runtime_client(described, tmp_path):
+    """A virtual environment's own Python, named from the file's folder."""
+    own = tmp_path / "python"
+    own.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    own.chmod(0o755)
+    found = described(ROUTES + '[functions.f]\nhandler = "app.handler"\ninterpreter = "./python"')
+    assert found.functions[0].command[0] == str(own)
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "hint"),
+    [
+        ("[functions.g]\npython = 'os:getcwd'", 'api.routes."$default" names f, which', "are: g"),
+        ("[functions.f]", "functions.f needs handler, command or python", "say how"),
+        (
+            "[functions.f]\npython = 'os:getcwd'\nhandler = 'a.b'",
+            "functions.f needs handler, command or python",
+            "say how",
+        ),
+        ("[functions.f]\nhandler = 'app'", "is app, which is not FILE.FUNCTION", "app.handler"),
+        ("[functions.f]\nhandler = 'gone.handler'", "file that is not there: ", "`directory`"),
+        ("[functions.f]\nhandler = 'a.b'\ndirectory = 'none'", "functions.f.directory is no", ""),
+        ("[functions.f]\ncommand = ['./none']", "functions.f.command names a file that is", ""),
+        ("[functions.f]\ncommand = ['./app.py']", "that cannot be run: ", "chmod +x"),
+        ("[functions.f]\ncommand = ['no-such-program']", "which is not on PATH", "./PROGRAM"),
+        ("[functions.f]\npython = 'none_such:f'", "python cannot be imported: ModuleNot", "looked"),
+        ("[functions.f]\npython = 'json:none'", "functions.f.python names none, which", "name"),
+        (
+            "[functions.f]\npython = 'os:getcwd'\nenvironment = { A = 'b' }",
+            "functions.f has python beside environment",
+            "handler",
+        ),
+        (
+            "[functions.f]\ncommand = ['./bootstrap']\ninterpreter = 'python3'",
+            "functions.f.interpreter goes with handler alone",
+            "command",
+        ),
+        (
+            "[functions.f]\nhandler = 'app.handler'\ninterpreter = './bootstrap'",
+            "needs awslambdaric, which ",
+            "-m pip install awslambdaric",
+        ),
+        ("[functions.f]\ncommand = ['./bootstrap']\nwarm = 11", "functions.f.warm is above", ""),
+        (
+            "[functions.f]\ncommand = ['./bootstrap']\non_failure = 'g'",
+            "functions.f.on_failure names g",
+            "",
+        ),
+        (
+            "[functions.f]\ncommand = ['./bootstrap']\n[api]\ntwo_way = ['x']",
+            "api.two_way names x, which is no route",
+            "routes are: $default",
+        ),
+        (
+            "[functions.f]\ncommand = ['./bootstrap']\n[[schedules]]\nfunction = 'g'\nevery_s = 1",
+            "schedules[0].function names g",
+            "",
+        ),
+        (
+            "[functions.f]\ncommand = ['./bootstrap']\n[api]\nauthorizer = { function = 'g' }",
+            "api.authorizer.function names g",
+            "",
+        ),
+        (
+            "[functions.f]\ncommand = ['./bootstrap']\n[api]\nstage = 'a/b'",
+            "stage 'a/b' is no name",
+            "letters",
+        ),
+    ],
+)
+def test_what_a_start_would_stumble_over_is_named_before(described, text, message, hint, tmp_path):
+    """Names, folders, files and programs; each with its key and the next step."""
+    if message.startswith("needs awslambdaric"):
+        (tmp_path / "bootstrap").write_text("#!/bin/sh\nexit 1\n")
+    with pytest.raises(UsageError) as caught:
+        described(text + "\n" + ROUTES)
+    assert caught.value.message.startswith("streamproof.toml: ")
+    assert message in caught.value.message
+    assert hint in caught.value.hint
+
+
+def test_the_runtime_client_may_be_missing_here(described, monkeypatch):
+    """awslambdaric has wheels for Linux only."""
+    monkeypatch.setattr(describe, "RUNTIME", "none_such")
+    with pytest.raises(UsageError, match="needs none_such") as caught:
+        described(ROUTES + '[functions.f]\nhandler = "app.handler"')
+    assert caught.value.hint == f"{sys.executable} -m pip install none_such"
+
+
+def test_an_interpreter_that_does_not_start_has_no_runtime_client(described, tmp_path):
+    """A file that can be run by its mode, and is no program."""
+    broken = tmp_path / "broken"
+    broken.write_bytes(b"\0\0\0\0")
+    broken.chmod(0o755)
+    text = '[functions.f]\nhandler = "app.handler"\ninterpreter = "./broken"'
+    with pytest.raises(UsageError, match="needs awslambdaric"):
+        described(ROUTES + text)
+
+
+PYTHON = """
+from streamproof.gateway import Api, Description, Function
+
+async def run(event):
+    return {"statusCode": 200}
+
+def describe(credentials):
+    return Description(Api({"$default": "f"}), (Function("f", run=run),), credentials)
+"""
+
+
+def test_python_describes_what_no_file_can(tmp_path):
+    """Its `describe` gets the key pair and returns the description."""
+    path = tmp_path / "hosted.py"
+    path.write_text(PYTHON)
+    found = system(path, KEYS)
+    assert found.credentials == KEYS
+    assert found.functions[0].name == "f"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("1 / 0", "cannot be loaded: ZeroDivisionError"),
+        ("x = 1", "has no describe"),
+        ("def describe(credentials): return 1", "describe returned int"),
+        (PYTHON.replace('"$default": "f"', '"$default": "g"'), "function 'g' is used but not"),
+    ],
+)
+def test_python_that_describes_nothing_is_named(tmp_path, text, message):
+    """One line with the file, and what it should define."""
+    path = tmp_path / "hosted.py"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=message) as caught:
+        from_python(path, KEYS)
+    assert "hosted.py" in caught.value.message
+
+
+def test_a_python_file_that_is_not_there_is_named(tmp_path):
+    """Before anything is imported."""
+    with pytest.raises(UsageError, match="there is no file"):
+        from_python(tmp_path / "none.py", KEYS)
+
+
+@pytest.mark.parametrize("name", ["hosting-python", "hosting-node", "hosting-shell"])
+def test_the_examples_are_descriptions(name, tmp_path, monkeypatch):
+    """Each file is read as it stands; node need not be there for that."""
+    node = tmp_path / "node"
+    node.write_text("#!/bin/sh\n")
+    node.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    file = Path(__file__).parents[3] / "examples" / name / "streamproof.toml"
+    hosted = config.load(file).hosted
+    assert hosted is not None
+    assert from_file(hosted, KEYS).api.stage == "dev"

@@ -50,3 +50,13 @@ def test_a_file_of_handlers_that_is_not_there_is_named(
     assert cli.main(["serve", "--state", str(tmp_path / "s"), "--handlers", missing]) == 2
     assert f"there is no file {missing}" in capsys.readouterr().err
     assert not (tmp_path / "s").exists()
+
+
+def test_traces_without_their_library_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exit 2 with the line that installs it."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    words = ["serve", "--state", str(tmp_path / "s"), "--trace", str(tmp_path / "spans")]
+    assert cli.main(words) == 2
+    assert "pip install 'streamproof[traces]'" in capsys.readouterr().err

@@ -112,3 +112,35 @@ async def test_handlers_of_a_file_answer(tmp_path: Path) -> None:
     ):
         await socket.send(json.dumps({"action": "own.double", "payload": {"n": 21}}))
         assert json.loads(await socket.recv())["data"] == 42
+
+
+async def test_the_live_page_shows_what_happened(tmp_path: Path) -> None:
+    """The document at `/`, its figures beside it; neither for a Host that is not loopback."""
+    async with running(prepare(tmp_path), workers=1) as (_, description):
+        base = description.url.replace("ws://", "http://").replace("/dev", "")
+        async with websockets.connect(url_with_token(description)) as socket:
+            request = {"id": "long", "action": "delay", "payload": {"duration_ms": 1}}
+            await socket.send(json.dumps(request))
+            while json.loads(await socket.recv())["type"] != "complete":
+                pass
+            failing = {"id": "bad", "action": "probe.sync", "payload": {"end": "raise"}}
+            await socket.send(json.dumps(failing))
+            await socket.recv()
+            figures: dict[str, Any] = {}
+            async with asyncio.timeout(10):
+                while not (figures.get("requests") and figures["totals"]["sent"]):
+                    status, body = await asyncio.to_thread(get, f"{base}/live.json")
+                    assert status == 200
+                    figures = json.loads(body)
+        status, page = await asyncio.to_thread(get, f"{base}/")
+        refused = [
+            (await asyncio.to_thread(get, f"{base}{path}", "attacker.test"))[0]
+            for path in ("/", "/live.json")
+        ]
+    assert (status, refused) == (200, [403, 403])
+    assert page.startswith(b"<!doctype html>")
+    assert figures["connections"] == 1
+    assert figures["totals"]["messages"] == 2
+    assert figures["requests"] == {"COMPLETED": 1}
+    (error,) = figures["errors"]
+    assert (error["message"], error["request_id"]) == ("a handler failed", "bad")

@@ -47,6 +47,10 @@ class World(Protocol):
         """How many requests a process holds; 0 when it is gone."""
         ...
 
+    def store_is_free(self) -> bool:
+        """Whether the store takes a write at the moment."""
+        ...
+
     def signal(self, pid: int, number: int) -> bool:
         """Send a signal to a process of the stack; False when it is gone."""
         ...
@@ -143,15 +147,20 @@ class PauseWorker:
         return "pause"
 
     async def inject(self, world: World) -> str | None:
-        """Stop one that still holds something once it stands still: what it holds must be lost."""
+        """Stop one that still holds something once it stands still: what it holds must be lost.
+
+        Not inside a transaction: the lock of a SQLite file has no lease, so nobody could write.
+        """
         for _ in range(TRIES_MAX):
             pid = await _victim(world, WORKER, self.rank, VICTIM_WAIT_S)
             if pid is None or not world.signal(pid, signal.SIGSTOP):
                 return None
-            if held := world.held(pid):
+            held = world.held(pid)
+            if held and world.store_is_free():
                 world.memory[self] = pid
                 return f"{WORKER} {pid}, which held {held}, was stopped"
-            world.signal(pid, signal.SIGCONT)  # it had just ended the last one
+            world.signal(pid, signal.SIGCONT)
+            await asyncio.sleep(VICTIM_POLL_S)
         return None
 
     async def heal(self, world: World) -> str | None:

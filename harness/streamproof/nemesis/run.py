@@ -48,10 +48,11 @@ async def run_seed(
     with Recorder.open(history, clock, faults=True, seed=seed, command=command) as recorder:
         journal = Journal(recorder, checker, clock)
         async with (
-            _stack(faults) as (stack, description),
+            _stack(faults) as (stack, store, description),
             _clients(options, description, journal) as clients,
         ):
-            run = _Run(schedule, stack, faults, clients, journal, show)
+            world = (stack, store, faults)
+            run = _Run(schedule, world, clients, journal, show)
             async with run.shown():
                 done = await run.strike()
                 await run.drain()
@@ -90,8 +91,7 @@ class _Run:
     def __init__(
         self,
         schedule: Schedule,
-        stack: Stack,
-        faults: GatewayFaults,
+        world: tuple[Stack, Path, GatewayFaults],
         clients: list[Client],
         journal: Journal,
         show: Show,
@@ -100,7 +100,7 @@ class _Run:
         self._clients = clients
         self._journal = journal
         self._show = show
-        self._world = EmbeddedWorld(stack, faults, self._drop)
+        self._world = EmbeddedWorld(*world, self._drop)
 
     @contextlib.asynccontextmanager
     async def shown(self) -> AsyncIterator[None]:
@@ -149,13 +149,13 @@ class _Run:
 
 
 @contextlib.asynccontextmanager
-async def _stack(faults: GatewayFaults) -> AsyncIterator[tuple[Stack, Description]]:
+async def _stack(faults: GatewayFaults) -> AsyncIterator[tuple[Stack, Path, Description]]:
     """A stack on a folder of its own, which is removed at the end."""
     with tempfile.TemporaryDirectory(prefix="streamproof-nemesis-") as folder:
         state = prepare(Path(folder))
         stack = Stack(state, StackOptions(messages_per_minute=0, in_flight=0, faults=faults))
         try:
-            yield stack, await stack.start()
+            yield stack, state.store, await stack.start()
         except BaseException:
             await stack.gateway.stop(HASTY_STOP_S)
             raise

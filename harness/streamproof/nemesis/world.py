@@ -6,8 +6,10 @@ import collections
 import contextlib
 import json
 import os
+import sqlite3
 from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 from streamproof.gateway import PostFault
@@ -16,6 +18,7 @@ from streamproof.nemesis.faults import Item, PostRule, RecordRule
 from streamproof.targets.embedded import Stack
 
 MESSAGES_KEPT = 20_000  # names of messages whose attempts are counted
+FREE_S = 0.2  # a transaction takes milliseconds
 EARLIER_KEPT = 2_000  # records that can be delivered again
 
 Drop = Callable[[int, str], Awaitable[bool]]
@@ -81,11 +84,23 @@ def message_name(data: bytes) -> str:
     return data.decode("utf-8", "replace")
 
 
+def is_free(store: Path) -> bool:
+    """Whether a SQLite file takes a write within `FREE_S`."""
+    with contextlib.closing(sqlite3.connect(store, timeout=FREE_S)) as database:
+        try:
+            database.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            return False
+        database.rollback()
+        return True
+
+
 class EmbeddedWorld:
     """The embedded stack, in this process, and its workers, in theirs."""
 
-    def __init__(self, stack: Stack, faults: GatewayFaults, drop: Drop) -> None:
+    def __init__(self, stack: Stack, store: Path, faults: GatewayFaults, drop: Drop) -> None:
         """`faults` is what the stack was built with; `drop` ends a client's connection."""
+        self._store = store
         self.posts = faults.posts
         self.records = faults.records
         self.memory: dict[Any, Any] = {}
@@ -102,6 +117,10 @@ class EmbeddedWorld:
     def held(self, pid: int) -> int:
         """How many requests a process holds; 0 when it is gone."""
         return self._stack.holders().get(pid, 0)
+
+    def store_is_free(self) -> bool:
+        """Whether the store takes a write: nobody stands still inside a transaction."""
+        return is_free(self._store)
 
     def signal(self, pid: int, number: int) -> bool:
         """Send a signal, only ever to a process that the stack runs at this moment."""

@@ -5,7 +5,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import signal
+import sqlite3
 from collections import Counter
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -40,6 +43,7 @@ class Paper:
         self.holders = holders
         self.signals: list[tuple[int, int]] = []
         self.dropped: list[tuple[int, str]] = []
+        self.locked: list[bool] = []
 
     def victims(self, function: str) -> dict[int, int]:
         """The processes that hold something."""
@@ -48,6 +52,10 @@ class Paper:
     def held(self, pid: int) -> int:
         """What one holds."""
         return sum(held.get(pid, 0) for held in self.holders.values())
+
+    def store_is_free(self) -> bool:
+        """Nobody stands still inside a transaction, unless told otherwise."""
+        return not self.locked.pop() if self.locked else True
 
     def signal(self, pid: int, number: int) -> bool:
         """Take a signal for a process that is there."""
@@ -118,13 +126,14 @@ async def test_a_paused_worker_goes_on_and_shows_whether_it_lost_what_it_held() 
 
 @virtual_time
 async def test_a_pause_needs_a_process_that_still_holds_something_when_it_stands() -> None:
-    """One that ended its last request just then goes on at once; bounded tries."""
+    """One that ended its last request just then, or holds the store's lock, goes on at once."""
     world = Paper(worker={7: 3})
-    held = iter([0, 2])
+    held = iter([0, 5, 2])
+    world.locked = [False, True]
     world.held = lambda pid: next(held)  # type: ignore[method-assign]  # a process at its end
     assert "held 2" in str(await PauseWorker(0, 0.5).inject(world))
     stop, go_on = signal.SIGSTOP, signal.SIGCONT
-    assert [number for _, number in world.signals] == [stop, go_on, stop]
+    assert [number for _, number in world.signals] == [stop, go_on, stop, go_on, stop]
     world.held = lambda pid: 0  # type: ignore[method-assign]  # likewise
     assert await PauseWorker(1, 0.5).inject(world) is None
     assert world.signals[-1] == (7, go_on)
@@ -234,6 +243,16 @@ def test_the_attempts_of_a_bounded_number_of_messages_are_remembered(
     for number in range(5):
         faults.on_post("c", str(number).encode())
     assert len(faults._attempts) == 2
+
+
+def test_a_store_in_whose_transaction_somebody_stands_is_not_free(tmp_path: Path) -> None:
+    """Any process can hold the file's lock."""
+    store = tmp_path / "store.sqlite"
+    assert worlds.is_free(store)
+    with closing(sqlite3.connect(store)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert not worlds.is_free(store)
+    assert worlds.is_free(store)
 
 
 def test_a_message_is_named_by_its_number_else_by_its_text() -> None:

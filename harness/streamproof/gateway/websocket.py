@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import Callable
-from typing import cast
 
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Response
@@ -21,7 +20,6 @@ from websockets.server import ServerProtocol
 from streamproof.gateway.clock import Clock, Timer
 from streamproof.gateway.description import Limits
 from streamproof.gateway.events import Session
-from streamproof.gateway.frame_cuts import FrameCutter
 
 CLOSE_TIMEOUT_S = 5.0
 IN_FLIGHT_MAX = 1024  # messages of one connection that may be under way before its reading stops
@@ -37,13 +35,27 @@ OnMessage = Callable[["Connection", bytes, bool], None]
 OnEnd = Callable[["Connection"], None]
 
 
+class FrameProtocol(ServerProtocol):
+    """websockets' core, telling of each frame before it reads the next.
+
+    So a message is dealt with before the close behind it, however the network put them together.
+    """
+
+    on_frame: Callable[[Frame], None]
+
+    def recv_frame(self, frame: Frame) -> None:
+        """Process a frame as the core does, then hand it over."""
+        super().recv_frame(frame)
+        self.on_frame(frame)
+
+
 @dataclasses.dataclass(eq=False, slots=True)
 class Connection:
     """A connection from its handshake's answer to its end; all calls on the loop."""
 
     session: Session
     transport: asyncio.Transport
-    protocol: ServerProtocol
+    protocol: FrameProtocol
     clock: Clock
     limits: Limits
     on_message: OnMessage  # gets each whole message with True for text; `done` must follow each
@@ -54,7 +66,6 @@ class Connection:
     ended: bool = False
     end_code: int = _ABNORMAL
     end_reason: str = ""
-    _cutter: FrameCutter = dataclasses.field(default_factory=FrameCutter)
     _parts: bytearray = dataclasses.field(default_factory=bytearray)
     _text_parts: bool = True
     _paused: bool = False
@@ -72,6 +83,7 @@ class Connection:
 
     def open(self, answer: Response) -> None:
         """Complete the handshake with a 101 and begin to count idle time and lifetime."""
+        self.protocol.on_frame = self._take
         self.protocol.send_response(answer)
         self._flush()
         self._opened_at = self._last_active = self.clock.monotonic_s()
@@ -111,11 +123,8 @@ class Connection:
 
     def receive(self, data: bytes) -> None:
         """Take what arrived on the socket."""
-        protocol = self.protocol
-        for piece in self._cutter.cut(data):
-            protocol.receive_data(piece)
-            for frame in protocol.events_received():
-                self._take(cast(Frame, frame))
+        self.protocol.receive_data(data)
+        self.protocol.events_received()  # dealt with already
         self._after_receiving()
 
     def receive_eof(self) -> None:

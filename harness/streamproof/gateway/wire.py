@@ -11,11 +11,9 @@ import logging
 from collections.abc import AsyncIterator, Awaitable
 from typing import TYPE_CHECKING, cast
 
-from websockets.server import ServerProtocol
-
 from streamproof.gateway import http11
 from streamproof.gateway.clock import Timer
-from streamproof.gateway.websocket import Connection
+from streamproof.gateway.websocket import Connection, FrameProtocol
 
 if TYPE_CHECKING:
     from streamproof.gateway.server import Gateway
@@ -214,8 +212,8 @@ class Wire(asyncio.Protocol):
             self._timer = None
 
 
-def new_protocol(request: http11.Request, limits: tuple[int | None, int | None]) -> ServerProtocol:
+def new_protocol(request: http11.Request, limits: tuple[int | None, int | None]) -> FrameProtocol:
     """Start websockets' server side with a request that was read already."""
-    protocol = ServerProtocol(max_size=limits, logger=_PROTOCOL_LOG)
+    protocol = FrameProtocol(max_size=limits, logger=_PROTOCOL_LOG)
     protocol.receive_data(request.head)
     return protocol

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import pytest
 from websockets.exceptions import InvalidStatus
@@ -208,6 +209,15 @@ async def test_new_connections_are_throttled_when_asked_for():
         clock.advance(0.5)
         async with stage.connect():
             pass
+
+
+async def test_nothing_is_throttled_unless_asked_for():
+    """GW-9: off by default, for connections and for messages."""
+    async with running(clock=ManualClock()) as stage, contextlib.AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(stage.connect()) for _ in range(30)]
+        for _ in range(30):
+            await clients[0].send("x")
+            await stage.messages.next()
 
 
 async def test_connections_are_bounded():

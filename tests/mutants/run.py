@@ -1,7 +1,8 @@
 """Plant each mutant in a process of its own and run the tests that must refuse it.
 
     python tests/mutants/run.py [NAME ...]    judge all mutants, or these
-    python tests/mutants/run.py --find NAME   every test of the tree that fails with this mutant
+    python tests/mutants/run.py --find NAME   every test near it that fails with this mutant
+    python tests/mutants/run.py --page        write docs/rules.md again
 
 The parent imports what the tests need and forks, so that a mutant costs a few tenths of a second.
 Exit 1 when a mutant survives or the tests fail without one, 2 where a process cannot be forked.
@@ -28,21 +29,24 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-sys.path[:0] = [str(ROOT / "tests"), str(Path(__file__).parent)]
+sys.path.insert(0, str(ROOT / "tests"))
 
-from kills import KILLS  # noqa: E402 - found by the path above
-
-from streamproof.targets.mutants import MUTANTS, planted  # noqa: E402
+from streamproof.targets.mutants import MUTANTS, planted  # noqa: E402 - after the path
+from support.mutant_kills import KILLS  # noqa: E402 - found by the path
+from support.rules_page import PAGE, page  # noqa: E402 - as above
 
 LIMIT_S = 30.0  # of one mutant's tests
 TEST_LIMIT_S = 5.0  # of one test that waits for what a mutant never lets come
 # What a test says when it refuses something; anything else is a mutant that broke in itself.
 REFUSALS = (
     "AssertionError",
-    "Failed",
-    "TimeoutError",
+    "ConnectionClosedError",
     "DeadlockError",
+    "Failed",
+    "InvalidStatus",
+    "JSONDecodeError",
     "TimeIsUpError",
+    "TimeoutError",
     "WrongError",
 )
 MISSING = ("KeyError", "IndexError", "ValueError", "StopIteration")  # where the test looks
@@ -78,7 +82,7 @@ def _hang(*_: object) -> None:
     raise HangError
 
 
-class HangError(BaseException):
+class HangError(KeyboardInterrupt):
     """A test took longer than any test may."""
 
 
@@ -91,7 +95,7 @@ class Judge:
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self) -> Any:
         signal.signal(signal.SIGALRM, _hang)
-        signal.setitimer(signal.ITIMER_REAL, TEST_LIMIT_S)
+        signal.setitimer(signal.ITIMER_REAL, TEST_LIMIT_S, 1.0)
         try:
             return (yield)
         except HangError:
@@ -256,7 +260,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*")
     parser.add_argument("--find", action="store_true")
+    parser.add_argument("--page", action="store_true")
     options = parser.parse_args()
+    if options.page:
+        PAGE.write_text(page(), encoding="utf-8")
+        return 0
     if not hasattr(os, "fork"):
         print("this system cannot fork")  # noqa: T201 - as above
         return 2

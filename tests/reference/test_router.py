@@ -196,6 +196,24 @@ async def test_nothing_is_handed_over_before_its_acknowledgment_was_posted(tmp_p
 
 
 @virtual_time
+async def test_users_whose_names_run_together_are_different_users(tmp_path):
+    """ASYNC-4: the key keeps tenant, user and id apart, whatever is in them."""
+    world = World(tmp_path)
+    people = [
+        ("a:b", "c"),
+        ("a", "b:c"),
+        ('a","b', "c"),
+        ("a", 'b","c'),
+        ("a,b", "c"),
+        ("a/b", "c"),
+    ]
+    for number, (tenant_id, user_id) in enumerate(people):
+        await world.connect(f"c{number}", tenant_id=tenant_id, user_id=user_id)
+        got = await world.say(f"c{number}", "delay", {"duration_ms": 1}, id="r1")
+        assert kinds(got) == ["acknowledgment"]
+
+
+@virtual_time
 async def test_an_id_is_used_up_only_by_a_request_that_was_queued(tmp_path):
     """ASYNC-4: a short request's id may come again, and so may one that was refused."""
     world = World(tmp_path)
@@ -294,6 +312,10 @@ async def _cancelled(job):
     raise asyncio.CancelledError
 
 
+async def _unregistered(job):
+    raise HandlerError("MADE_UP", "of nobody's registry")
+
+
 async def _no_json_details(job):
     raise HandlerError("NOT_FOUND", "no", {"k": object()})
 
@@ -308,6 +330,7 @@ async def _no_json_details(job):
         (_no_json, "INTERNAL_ERROR"),
         (_large, "RESULT_TOO_LARGE"),
         (_cancelled, "INTERNAL_ERROR"),
+        (_unregistered, "INTERNAL_ERROR"),
         (_no_json_details, "NOT_FOUND"),
     ],
 )
@@ -373,6 +396,18 @@ async def test_the_threshold_decides_between_answer_and_queue(tmp_path):
     assert kinds(await world.say("c1", "own", id="r1")) == ["acknowledgment"]
     assert kinds(await world.say("c1", "quick", id="r2")) == ["error"]
     assert world.store.latest_change() == 2  # INSERT as ACCEPTED, MODIFY to PENDING
+
+
+@virtual_time
+async def test_the_threshold_is_the_one_that_is_configured(tmp_path):
+    """ROUTE-3: the same handler is answered at once or queued."""
+    registry = _registry(_typed, estimated_duration_s=2)
+    for threshold_s, kind in ((1.0, "acknowledgment"), (2.0, "error"), (100.0, "error")):
+        directory = tmp_path / str(threshold_s)
+        directory.mkdir()
+        world = World(directory, registry=registry, queue_threshold_s=threshold_s)
+        await world.connect("c1")
+        assert kinds(await world.say("c1", "own")) == [kind]
 
 
 @virtual_time

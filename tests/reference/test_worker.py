@@ -244,6 +244,22 @@ async def test_a_retryable_error_backs_off_and_then_succeeds(tmp_path):
     assert asyncio.get_running_loop().time() < 0.5 + 1 + 0.5
 
 
+@virtual_time
+async def test_pauses_between_attempts_double_with_full_jitter(tmp_path, monkeypatch):
+    """ASYNC-5: half of 0.5 s and then half of 1 s, when the dice say a half."""
+    runs_s = []
+
+    async def run(job):
+        runs_s.append(asyncio.get_running_loop().time())
+        raise RetryableError("again")
+
+    world = await _world(tmp_path, registry=_registry(steps=run))
+    monkeypatch.setattr("random.random", lambda: 0.5)
+    await world.run()
+    pauses_s = [later - earlier for earlier, later in itertools.pairwise(runs_s)]
+    assert pauses_s == [pytest.approx(0.25, abs=0.1), pytest.approx(0.5, abs=0.1)]
+
+
 @pytest.mark.parametrize(
     ("error", "code", "retryable"),
     [
@@ -502,6 +518,20 @@ async def test_an_outcome_is_delivered_when_the_receiver_comes_back(tmp_path):
     assert kinds(world.of("c1", "r1")) != []
     await world.settle(60)
     assert world.check("c1", "r1")[-1]["type"] == "complete"
+    assert (await world.stored("r1")).outbox.taken
+
+
+@virtual_time
+async def test_an_outcome_that_was_not_taken_is_posted_again_unchanged(tmp_path):
+    """RECOV-2: by a sweeper, after its worker has given up and gone."""
+    world = await _world(tmp_path)
+    world.clients.fail("c1", *[None] * 3, then=ServiceError)
+    await world.run()
+    outbox = (await world.stored("r1")).outbox
+    assert (outbox.closed, outbox.taken) == (True, False)
+    del world.clients.faults["c1"]
+    await world.settle(30)
+    assert world.clients.arrived["c1"][-1].text == outbox.message
     assert (await world.stored("r1")).outbox.taken
 
 

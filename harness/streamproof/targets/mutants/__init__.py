@@ -13,6 +13,7 @@ import os
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
+from streamproof.targets.base import MUTANT_VARIABLE as VARIABLE
 from streamproof.targets.mutants import (
     connecting,
     delivery,
@@ -29,7 +30,6 @@ from streamproof.targets.mutants.base import REGISTERED, Mutant, Patch, SeamErro
 
 __all__ = ["MUTANTS", "VARIABLE", "Mutant", "Patch", "SeamError", "planted"]
 
-VARIABLE = "STREAMPROOF_MUTANT"
 _SECTIONS = (
     connecting,
     messages,

@@ -13,8 +13,6 @@ import functools
 import importlib
 import inspect
 import sys
-import textwrap
-import types
 from collections.abc import Callable
 from typing import Any
 
@@ -103,20 +101,6 @@ class Patch:
                 raise SeamError(f"{seam} has no default for {name}")
         self._undo.append(lambda: _set_defaults(function, *before))
         _set_defaults(function, tuple(positional), keywords)
-
-    def code(self, seam: str, old: str, new: str) -> None:
-        """Rewrite one piece of a function's source, where a wrapper would repeat all of it."""
-        _, name, found = _find(seam)
-        function: types.FunctionType = inspect.unwrap(found)
-        source = textwrap.dedent(inspect.getsource(function))
-        if source.count(old) != 1:
-            raise SeamError(f"{seam} does not hold {old!r} once")
-        space: dict[str, Any] = {}
-        text = "from __future__ import annotations\n" + source.replace(old, new)
-        exec(compile(text, f"<mutant of {seam}>", "exec"), function.__globals__, space)  # noqa: S102 - our own source, changed in one place
-        before = function.__code__
-        self._undo.append(lambda: setattr(function, "__code__", before))
-        function.__code__ = space[name].__code__
 
     def _set(self, owner: Any, name: str, value: Any) -> None:
         before = inspect.getattr_static(owner, name)

@@ -64,12 +64,19 @@ def recipient_has_ten_seconds(patch: Patch) -> None:
 @mutant("BCAST-2")
 def slow_recipient_keeps_its_slot(patch: Patch) -> None:
     """A recipient that pauses before a retry keeps others from being posted to."""
+    patch.constant(f"{MANAGER}:PROMPT_S", 100.0)
 
     @patch.around(f"{THE_MANAGER}._attempts")
     async def attempts(original: Any, self: Any, send: Any) -> Any:
-        async with send.posts:
-            free = dataclasses.replace(send, posts=contextlib.nullcontext())
+        async with send.posts():
+            free = dataclasses.replace(send, posts=contextlib.nullcontext)
             return await original(self, free)
+
+
+@mutant("BCAST-2")
+def hanging_post_keeps_its_place(patch: Patch) -> None:
+    """A post that is not answered keeps others from being posted to."""
+    patch.constant(f"{MANAGER}:PROMPT_S", 100.0)
 
 
 @mutant("BCAST-2")
@@ -96,6 +103,7 @@ def serialised_for_each(patch: Patch) -> None:
 def broadcast_pool_unbounded(patch: Patch) -> None:
     """A broadcast posts to all recipients at once."""
     patch.constant(f"{MANAGER}:BROADCAST_POSTS_MAX", 1_000_000)
+    patch.constant(f"{MANAGER}:PROMPT_POSTS_MAX", 1_000_000)
 
 
 @mutant("BCAST-3")

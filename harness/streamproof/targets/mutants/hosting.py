@@ -152,6 +152,15 @@ def time_limit_does_not_kill(patch: Patch) -> None:
 
 
 @mutant("GW-12")
+def idle_processes_run_on(patch: Patch) -> None:
+    """A process goes on with what it left behind after its answer."""
+
+    @patch.around(f"{ENVIRONMENTS}:Environment.freeze")
+    def freeze(_original: Any, *_args: Any) -> None:
+        return
+
+
+@mutant("GW-12")
 def asynchronous_without_retries(patch: Patch) -> None:
     """An asynchronous invocation that fails is not tried again."""
 

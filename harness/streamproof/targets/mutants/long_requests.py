@@ -343,7 +343,7 @@ def processor_waits(patch: Patch) -> None:
         answer = await original(event, services, *args)
         keys = [record["dynamodb"]["Keys"]["key"]["S"] for record in event["Records"]]
         for key in keys:
-            while (await services.store.get(key)).request.outcome is None:  # noqa: ASYNC110 - wrong on purpose
+            while (found := await services.store.get(key)) and not found.request.outcome:  # noqa: ASYNC110 - wrong on purpose
                 await asyncio.sleep(0.05)
         return answer
 

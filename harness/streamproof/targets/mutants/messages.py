@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from streamer_reference.protocol.errors import StreamerError, ValidationError
-from streamproof.targets.mutants.base import Patch, mutant
+from streamproof.targets.mutants.base import Patch, WrongError, mutant
 
 CODEC = "streamer_reference.protocol.codec"
 MESSAGES = "streamer_reference.protocol.messages"
@@ -370,7 +370,7 @@ def broken_file_takes_all_down(patch: Patch) -> None:
     def load_file(original: Any, *args: Any) -> Any:
         failure = original(*args)
         if failure is not None:
-            raise ImportError(str(failure))
+            raise WrongError(str(failure))
         return failure
 
 

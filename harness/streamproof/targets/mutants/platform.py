@@ -190,7 +190,7 @@ def disconnect_only_from_the_client(patch: Patch) -> None:
 
     @patch.around(f"{GATEWAY}._ended")
     def ended(original: Any, self: Any, connection: Any) -> None:
-        if connection.end_code in (1000, 1001) and "lose" not in connection.end_reason:
+        if connection.end_reason in ("Connection Closed Normally", "Going away"):
             self.connections.forget(connection)
             return
         original(self, connection)

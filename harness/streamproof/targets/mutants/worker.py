@@ -12,19 +12,19 @@ from streamer_reference.lambdas import worker
 from streamer_reference.lambdas.runtime import face
 from streamproof.targets.mutants import MUTANTS, VARIABLE, Patch
 
-_LOOPBACK = {"AWS_LAMBDA_RUNTIME_API": "127.0.0.1:", "STREAMER_MANAGEMENT_URL": "http://127.0.0.1:"}
+_LOOPBACK = ("127.0.0.1:", "http://127.0.0.1:", "https://127.0.0.1:")
 
 
 def plant_from_environment() -> None:
     """Plant what the environment names; raises `RuntimeError` outside the embedded stack."""
-    for variable, prefix in _LOOPBACK.items():
-        if not os.environ.get(variable, "").startswith(prefix):
-            raise RuntimeError(f"a mutant runs on the embedded stack alone: {variable} says no")
+    for variable in ("AWS_LAMBDA_RUNTIME_API", "STREAMER_MANAGEMENT_URL"):
+        if not os.environ.get(variable, "").startswith(_LOOPBACK):
+            raise RuntimeError(f"a mutant runs on the embedded stack alone, {variable} says no")
     MUTANTS[os.environ[VARIABLE]].plant(Patch())
 
 
 def handler(event: dict[str, Any], context: Any) -> Any:
-    """The worker's handler, whose code was changed when this process started."""
+    """The worker's handler, with the code that was changed when this process started."""
     return _handler(event, context)
 
 

@@ -11,6 +11,7 @@ SWEEPER = "reference/test_sweeper.py::"
 WORKER = "reference/test_worker.py::"
 SERVICES = "reference/test_services.py::"
 STORE = "reference/store/test_sqlite.py::"
+STORES = "reference/store/test_store_behaviour.py::TestStoreBehaviour::"
 MANAGER = "reference/connection/test_manager.py::"
 CORE = "reference/core/"
 GATEWAY = "harness/gateway/"
@@ -52,8 +53,8 @@ CONNECTING = {
     "connection-lives-an-hour": (
         CONNECTIONS + "test_a_connection_is_stored_before_the_handshake_completes",
     ),
-    "late-message-brings-it-back": (STORE + "test_a_removed_connection_stays_removed",),
-    "subscriptions-stay": (STORE + "test_a_removed_connection_stays_removed",),
+    "late-message-brings-it-back": (STORES + "test_a_removed_connection_stays_removed",),
+    "subscriptions-stay": (STORES + "test_a_removed_connection_stays_removed",),
     "second-disconnect-fails": (CONNECTIONS + "test_disconnecting_twice_is_fine_and_final",),
     "gone-removes-nothing": (
         SERVICES + "test_a_gone_connection_is_removed_but_not_while_its_handshake_may_run",
@@ -68,6 +69,7 @@ CONNECTING = {
     ),
 }
 SLOW = MANAGER + "test_the_slow_delay_nobody"
+HANGING = MANAGER + "test_who_does_not_take_a_broadcast_delays_nobody"
 PASSING = MANAGER + "test_passing_trouble_is_retried_with_growing_pauses"
 GONE = SERVICES + "test_a_gone_connection_is_removed_but_not_while_its_handshake_may_run"
 THREE = MANAGER + "test_three_failed_sends_open_the_circuit_of_that_connection_alone"
@@ -80,6 +82,7 @@ DELIVERY = {
     "broadcast-one-by-one": (SLOW,),
     "recipient-has-ten-seconds": (SLOW,),
     "slow-recipient-keeps-its-slot": (SLOW,),
+    "hanging-post-keeps-its-place": (HANGING,),
     "gone-counts-as-delivered": (MANAGER + "test_a_broadcast_counts_everyone_once",),
     "serialised-for-each": (MANAGER + "test_a_broadcast_is_serialised_once",),
     "broadcast-pool-unbounded": (SLOW,),
@@ -183,7 +186,7 @@ PLATFORM = {
     "binary-passes": (SOCKET + "test_a_binary_message_is_closed_with_1003",),
     "stop-cuts-off": (STOP + "test_what_runs_finishes_then_connections_close_with_1001",),
     "throttles-unread": (HANDSHAKE + "test_new_connections_are_throttled_when_asked_for",),
-    "throttled-by-default": (HANDSHAKE + "test_new_connections_are_throttled_when_asked_for",),
+    "throttled-by-default": (HANDSHAKE + "test_nothing_is_throttled_unless_asked_for",),
     "the-machines-time": (SOCKET + "test_a_connection_lives_two_hours",),
     "report-unread": (MAPPING + "test_reported_numbers_resume_at_the_lowest",),
     "unknown-identifiers-are-success": (
@@ -205,6 +208,9 @@ PLATFORM = {
     ),
     "one-environment-alone": (ENVIRONMENTS + "test_busy_environments_start_others_up_to_the_most",),
     "time-limit-does-not-kill": (ENVIRONMENTS + "test_a_time_limit_kills_the_process",),
+    "idle-processes-run-on": (
+        GATEWAY + "test_freezing.py::test_work_left_behind_makes_no_progress_until_the_next_event",
+    ),
     "asynchronous-without-retries": (
         FUNCTIONS + "test_a_failed_asynchronous_invocation_is_tried_again_and_then_recorded",
     ),
@@ -255,7 +261,7 @@ MESSAGES_TESTS = {
     "queued-before-validation": (
         ROUTER + "test_a_fields_error_of_a_long_handler_comes_before_it_is_stored",
     ),
-    "threshold-unread": (ROUTER + "test_the_threshold_decides_between_answer_and_queue",),
+    "threshold-unread": (ROUTER + "test_the_threshold_is_the_one_that_is_configured",),
     "everything-is-queued": (BUDGET,),
     "middleware-innermost-first": (MIDDLEWARE,),
     "middleware-for-short-ones-alone": (MIDDLEWARE,),
@@ -275,8 +281,8 @@ MESSAGES_TESTS = {
 DUPLICATE = ROUTER + "test_a_duplicate_is_refused_while_it_runs_and_after_it_ended"
 KEYS = STORE + "test_keys_of_different_requests_differ"
 ANOTHERS = ACTIONS + "test_another_users_request_is_answered_as_none"
-CLAIMS = STORE + "test_only_what_is_due_is_claimed_and_only_once"
-LOST = STORE + "test_an_attempt_that_lost_its_request_writes_nothing"
+CLAIMS = STORES + "test_only_what_is_due_is_claimed_and_only_once"
+LOST = STORES + "test_an_attempt_that_lost_its_request_writes_nothing"
 FAILING = WORKER + "test_a_handler_fails_in_every_way_and_ends_its_request_alone"
 RETRYING = WORKER + "test_a_retryable_error_backs_off_and_then_succeeds"
 EXHAUSTED = WORKER + "test_attempts_are_exhausted"
@@ -302,10 +308,12 @@ LONG_REQUESTS = {
     ),
     "fencing-token-unread": (LOST,),
     "lost-attempt-sends-on": (WORKER + "test_a_cancelled_request_stops_at_its_next_write",),
-    "outcome-overwritten": (STORE + "test_a_request_ends_once_from_outside",),
+    "outcome-overwritten": (STORES + "test_a_request_ends_once_from_outside",),
     "tenant-missing-from-the-key": (KEYS,),
     "user-missing-from-the-key": (KEYS,),
-    "key-with-a-plain-separator": (KEYS,),
+    "key-with-a-plain-separator": (
+        ROUTER + "test_users_whose_names_run_together_are_different_users",
+    ),
     "reused-id-overwrites": (DUPLICATE,),
     "ended-ids-come-again": (DUPLICATE,),
     "short-ids-are-remembered": (
@@ -320,12 +328,10 @@ LONG_REQUESTS = {
     "retryability-from-the-text": (WORKER + "test_a_text_makes_no_error_retryable",),
     "attempts-without-end": (EXHAUSTED,),
     "time-limit-unread": (FAILING,),
-    "retries-without-a-pause": (RETRYING,),
+    "retries-without-a-pause": (WORKER + "test_pauses_between_attempts_double_with_full_jitter",),
     "one-after-the-other": (WORKER + "test_a_slow_request_delays_no_other",),
     "invocations-count-not-slots": (SLOTS,),
-    "processor-waits": (
-        LAMBDAS + "test_processor.py::test_what_waits_is_handed_over_together_or_alone",
-    ),
+    "processor-waits": (LAMBDAS + "test_processor.py::test_it_returns_before_the_work_is_done",),
     "anothers-is-forbidden": (ANOTHERS,),
     "cancel-says-so-alone": (ACTIONS + "test_a_waiting_request_is_cancelled_by_the_canceller",),
     "ended-is-cancelled-again": (ACTIONS + "test_a_completed_request_cannot_be_cancelled",),
@@ -353,7 +359,7 @@ PROGRESS = {
     "pending-is-dropped": (FLUSH,),
     "outcome-waits-by-sleeping": (FLUSH,),
     "percentage-is-not-stored": (ACTIONS + "test_status_follows_a_request_to_its_result",),
-    "metadata-of-later": (STEPS,),
+    "metadata-of-later": (WORKER + "test_metadata_is_copied_when_it_is_set",),
     "metadata-of-the-last-alone": (WORKER + "test_metadata_stays_until_it_is_set_again",),
     "retry-begins-at-zero": (WORKER + "test_a_takeover_keeps_the_floor",),
     "handler-waits-for-its-receiver": (
@@ -366,7 +372,7 @@ UNREADABLE_RECORD = (
     LAMBDAS + "test_processor.py::test_an_unreadable_record_is_parked_and_its_request_fails"
 )
 DEATHS = WORKER + "test_deaths_end_a_request_after_the_fifth"
-DELIVERED_LATE = WORKER + "test_an_outcome_is_delivered_when_the_receiver_comes_back"
+UNCHANGED = WORKER + "test_an_outcome_that_was_not_taken_is_posted_again_unchanged"
 RECOVERY = {
     "lease-never-expires": (TAKEN_BACK,),
     "lease-of-an-hour": (
@@ -379,11 +385,8 @@ RECOVERY = {
         DEATHS,
     ),
     "unclaimed-is-forgotten": (SWEEPER + "test_what_nobody_took_is_handed_over_after_ten_seconds",),
-    "undelivered-is-forgotten": (DELIVERED_LATE,),
-    "outcome-is-made-anew": (
-        DELIVERED_LATE,
-        STORE + "test_what_is_overdue_and_undelivered_is_found",
-    ),
+    "undelivered-is-forgotten": (UNCHANGED,),
+    "outcome-is-made-anew": (UNCHANGED,),
     "result-is-dropped": (ACTIONS + "test_status_follows_a_request_to_its_result",),
     "retention-of-a-day": (SEVEN_DAYS,),
     "retention-without-end": (SEVEN_DAYS,),
@@ -398,9 +401,28 @@ RECOVERY = {
     "deaths-without-end": (DEATHS,),
     "deaths-without-a-pause": (DEATHS,),
 }
+OBSERVED = "reference/observability/"
+CALLS = "reference/test_calls_per_operation.py::"
+EMITTED = OBSERVED + "test_alarms.py::test_each_alarm_is_on_what_the_code_emits"
+FOLLOWS = OBSERVED + "test_logs.py::test_the_correlation_id_follows_a_request"
 OPERATORS = {
-    "a-read-more-per-message": (BUDGET,),
-    "a-write-more-per-progress": (WORKER + "test_a_long_request_keeps_its_budget_of_writes",),
+    "correlation-id-of-each-function": (FOLLOWS,),
+    "lines-that-are-no-json": (OBSERVED + "test_logs.py::test_a_line_is_one_object",),
+    "requests-unnamed": (FOLLOWS,),
+    "queue-delay-unmeasured": (EMITTED,),
+    "metrics-of-another-namespace": (
+        OBSERVED + "test_metrics.py::test_a_flush_is_one_line_with_units_and_dimensions",
+    ),
+    "alarms-on-nothing": (EMITTED,),
+    "trace-of-each-function": (
+        OBSERVED + "test_traces.py::test_one_trace_per_request_across_its_functions",
+    ),
+    "a-read-more-per-message": (CALLS + "test_a_short_request_is_one_read_one_write_one_post",),
+    "a-write-more-per-progress": (
+        CALLS + "test_a_long_request_is_five_writes_and_one_per_progress_message",
+    ),
+    "a-lease-per-request": (CALLS + "test_a_lease_is_one_write_per_renewal_whatever_runs",),
+    "a-read-per-recipient": (CALLS + "test_a_broadcast_is_a_query_per_hundred_and_a_post_each",),
 }
 KILLS: dict[str, tuple[str, ...]] = {
     **CONNECTING,

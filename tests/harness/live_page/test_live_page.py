@@ -73,9 +73,9 @@ def test_metrics_and_messages_become_figures() -> None:
     assert (figures["totals"]["sent"], figures["totals"]["failed"]) == (5, 1)
     assert figures["rates"]["sent"][-1] == 5
     assert len(figures["rates"]["messages"]) == SECONDS_KEPT
-    assert figures["latency"]["messages"]["p50_ms"] == pytest.approx(2, rel=0.01)
-    assert figures["latency"]["messages"]["p99_ms"] == pytest.approx(100, rel=0.01)
-    assert figures["latency"]["outcomes"]["p99_ms"] == pytest.approx(70, rel=0.01)
+    assert figures["latency"]["messages"]["p50_ms"] == pytest.approx(2, rel=0.04)
+    assert figures["latency"]["messages"]["p99_ms"] == pytest.approx(100, rel=0.04)
+    assert figures["latency"]["outcomes"]["p99_ms"] == pytest.approx(70, rel=0.04)
     assert figures["latency"]["queue"]["count"] == 1
     assert figures["requests"] is None
     clock.s += 20

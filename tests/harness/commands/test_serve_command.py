@@ -60,3 +60,41 @@ def test_traces_without_their_library_are_refused(
     words = ["serve", "--state", str(tmp_path / "s"), "--trace", str(tmp_path / "spans")]
     assert cli.main(words) == 2
     assert "pip install 'streamproof[traces]'" in capsys.readouterr().err
+
+
+FUNCTIONS = '[api.routes]\n"$default" = "f"\n[functions.f]\npython = "os:getcwd"\n'
+
+
+def test_options_of_the_reference_are_refused_where_functions_are_hosted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They would change nothing, and nobody would see it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "streamproof.toml").write_text(FUNCTIONS)
+    assert cli.main(["serve", "--rate-limit", "7"]) == 2
+    error = capsys.readouterr().err
+    assert "--rate-limit is the reference's" in error
+    assert "--reference" in error
+    assert not (tmp_path / ".streamproof").exists()
+
+
+def test_a_file_without_functions_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Who names a file wants what is in it, not the reference."""
+    (tmp_path / "empty.toml").write_text("")
+    assert cli.main(["serve", "--functions", str(tmp_path / "empty.toml")]) == 2
+    assert "empty.toml describes no functions" in capsys.readouterr().err
+
+
+def test_a_description_that_is_wrong_lets_the_folder_go(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The next start, with the file mended, finds the state free."""
+    file = tmp_path / "system.toml"
+    file.write_text(FUNCTIONS.replace("os:getcwd", "os:none"))
+    words = ["serve", "--functions", str(file), "--state", str(tmp_path / "s"), "--no-tls"]
+    for _ in range(2):
+        assert cli.main(words) == 2
+        error = capsys.readouterr().err
+        assert "system.toml: functions.f.python names none" in error

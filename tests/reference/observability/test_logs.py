@@ -120,3 +120,15 @@ async def test_the_correlation_id_follows_a_request(tmp_path, capsys, metadata, 
     for line in of_requests:
         assert line["correlation_id"] == expected
         assert (line["connection_id"], line["tenant_id"]) == ("c1", "t")
+
+
+def test_what_is_logged_below_the_service_is_a_line_like_any_other(capsys):
+    """The connection manager knows no more than the standard library's logging."""
+    logs.bind(request_id="r1")
+    try:
+        raise OSError("gone")
+    except OSError:
+        logging.getLogger("streamer.connection").exception("it failed")
+    (line,) = _lines(capsys)
+    assert (line["level"], line["message"], line["request_id"]) == ("ERROR", "it failed", "r1")
+    assert line["exception_name"] == "OSError"

@@ -1,4 +1,4 @@
-"""The Node.js example with the AWS SDK, installed by npm: `tox -e node`, not in the ordinary run."""
+"""The Node.js example with the AWS SDK, which npm installs: `tox -e node`, not the ordinary run."""
 
 from __future__ import annotations
 

@@ -15,7 +15,18 @@ if TYPE_CHECKING:
     from streamproof.errors import ExitCode
 
 # In the order in which a newcomer needs them, which is the order of `--help`.
-NAMES = ("verify", "contract", "load", "nemesis", "replay", "report", "serve", "demo", "token", "config")
+NAMES = (
+    "verify",
+    "contract",
+    "load",
+    "nemesis",
+    "replay",
+    "report",
+    "serve",
+    "demo",
+    "token",
+    "config",
+)
 
 
 class Command(Protocol):

@@ -278,7 +278,7 @@ def pings_keep_it_open(patch: Patch) -> None:
 
     @patch.around(f"{CONNECTION}.receive")
     def receive(original: Any, self: Any, data: bytes) -> None:
-        self._last_active = self._clock.monotonic_s()
+        self._last_active = self.clock.monotonic_s()
         original(self, data)
 
 

@@ -36,7 +36,9 @@ from support.mutant_kills import KILLS  # noqa: E402 - found by the path
 from support.rules_page import PAGE, page  # noqa: E402 - as above
 
 LIMIT_S = 30.0  # of one mutant's tests
-TEST_LIMIT_S = 5.0  # of one test that waits for what a mutant never lets come
+UNHARMED_LIMIT_S = 300.0  # of all tests without a mutant
+TEST_LIMIT_S = 3.0  # of one test that waits for what a mutant never lets come
+AT_ONCE = (os.cpu_count() or 1) + 2  # some only wait
 # What a test says when it refuses something; anything else is a mutant that broke in itself.
 REFUSALS = (
     "AssertionError",
@@ -89,13 +91,14 @@ class HangError(KeyboardInterrupt):
 class Judge:
     """Notes what each test did, and ends one that hangs."""
 
-    def __init__(self) -> None:
+    def __init__(self, test_limit_s: float) -> None:
         self.verdict = Verdict()
+        self._test_limit_s = test_limit_s
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self) -> Any:
         signal.signal(signal.SIGALRM, _hang)
-        signal.setitimer(signal.ITIMER_REAL, TEST_LIMIT_S, 1.0)
+        signal.setitimer(signal.ITIMER_REAL, self._test_limit_s, 1.0)
         try:
             return (yield)
         except HangError:
@@ -133,7 +136,7 @@ def is_refusal(failure: pytest.ExceptionInfo[BaseException]) -> bool:
 
 def run_tests(name: str | None, tests: Iterable[str], *, first: bool) -> Verdict:
     """Run tests in this process, with a mutant or without one."""
-    judge = Judge()
+    judge = Judge(UNHARMED_LIMIT_S if name is None else TEST_LIMIT_S)
     arguments = [
         *OPTIONS,
         *(["-x"] if first else []),
@@ -206,7 +209,7 @@ def judge_all(
     verdicts: dict[str | None, Verdict] = {}
     waiting, running = list(jobs)[::-1], {}
     while waiting or running:
-        while waiting and len(running) < (os.cpu_count() or 1):
+        while waiting and len(running) < AT_ONCE:
             name, tests = waiting.pop()
             child = start(name, tests, first=first)
             running[child.pipe] = child
@@ -217,8 +220,10 @@ def judge_all(
             child.text += piece
             if not piece:
                 verdicts[child.name] = told(child.name, finish(running.pop(pipe)))
-        for child in [c for c in running.values() if time.monotonic() - c.began_s > limit_s]:
-            os.killpg(child.process_id, signal.SIGKILL)
+        for child in running.values():
+            most_s = UNHARMED_LIMIT_S if child.name is None else limit_s
+            if time.monotonic() - child.began_s > most_s:
+                os.killpg(child.process_id, signal.SIGKILL)
     return verdicts
 
 

@@ -19,6 +19,7 @@ HEAD_BYTES_MAX = 16_384
 BODY_BYTES_MAX = 1 << 20
 IDLE_S_MAX = 20.0  # below the 60 s after which AWS's load balancers close an idle connection
 CLOSE_S = 1.0
+POOL_MAX = 256  # sockets: posts that hang keep theirs, and must leave some to the others
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ class HttpClient:
     """
 
     def __init__(
-        self, origin: str, *, pool_max: int = 64, ssl_context: ssl.SSLContext | None = None
+        self, origin: str, *, pool_max: int = POOL_MAX, ssl_context: ssl.SSLContext | None = None
     ) -> None:
         """`ssl_context` replaces the system's trust; it is used for `https` only."""
         parts = urlsplit(origin)

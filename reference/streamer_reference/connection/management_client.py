@@ -13,7 +13,7 @@ from urllib.parse import quote, urlsplit
 
 from streamer_reference.clock import Clock, SystemClock
 from streamer_reference.connection.errors import NoAnswerError, error_for
-from streamer_reference.connection.http import HttpClient, Response
+from streamer_reference.connection.http import POOL_MAX, HttpClient, Response
 from streamer_reference.sigv4 import Credentials, sign_headers
 
 CALL_S_MAX = 3.0  # one call; a slower answer is no answer
@@ -28,7 +28,7 @@ class ManagementClient:
         credentials: Credentials,
         region: str,
         *,
-        pool_max: int = 64,
+        pool_max: int = POOL_MAX,
         timeout_s: float = CALL_S_MAX,
         clock: Clock | None = None,
         ssl_context: ssl.SSLContext | None = None,

@@ -14,7 +14,7 @@ import dataclasses
 import enum
 import logging
 import random
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
 from streamer_reference.clock import Clock, SystemClock
 from streamer_reference.connection.errors import (
@@ -24,19 +24,22 @@ from streamer_reference.connection.errors import (
     QueueFullError,
     SendError,
 )
+from streamer_reference.connection.http import POOL_MAX
 from streamer_reference.connection.management_client import ManagementClient
 from streamer_reference.core.backoff import Backoff
 from streamer_reference.core.circuit import CLOSED, Circuit, State
 
 SEND = Backoff(first_s=0.05, ceiling_s=2.0, attempts_max=5, total_s=10.0)  # SEND-1
 BROADCAST = dataclasses.replace(SEND, total_s=2.0)  # BCAST-2, for each recipient
-BROADCAST_POSTS_MAX = 32  # at once, half the pool: other sends do not wait behind a broadcast
+BROADCAST_POSTS_MAX = POOL_MAX - 64  # under way at once; the rest of the pool is for others
+PROMPT_POSTS_MAX = 32  # of these, not counting slow ones: no burst that others wait behind
+PROMPT_S = 0.005  # a post of a broadcast that takes longer is slow: it holds nobody up
 RECIPIENTS_AT_ONCE_MAX = 1000  # of one broadcast, those that pause before a retry included
 WAITING_MAX = 1000  # sends that wait for one connection
 CONNECTIONS_MAX = 20_000  # remembered; the longest unused is forgotten first
 UNUSED_S_MAX = 7200.0  # the longest life of a connection, API Gateway quotas
 
-_logger = logging.getLogger(__name__)
+_logger = logging.getLogger("streamer.connection")  # below the service's: its lines are JSON too
 
 
 class Outcome(enum.StrEnum):
@@ -83,10 +86,7 @@ class _Send:
     data: bytes
     backoff: Backoff
     repeatable: bool
-    posts: contextlib.AbstractAsyncContextManager[None]
-
-
-_UNLIMITED = contextlib.nullcontext()  # the pool of HTTP connections is bound enough
+    posts: Callable[[], contextlib.AbstractAsyncContextManager[None]]
 
 
 class _Connection:
@@ -127,6 +127,7 @@ class ConnectionManager:
         self._dice = dice
         self._connections: collections.OrderedDict[str, _Connection] = collections.OrderedDict()
         self._broadcast_posts = asyncio.Semaphore(BROADCAST_POSTS_MAX)
+        self._prompt_posts = asyncio.Semaphore(PROMPT_POSTS_MAX)
         self._sends = 0
         self._no_sends = asyncio.Event()
         self._closing = False
@@ -138,7 +139,9 @@ class ConnectionManager:
         `repeatable` says that the receiver drops a repeat (a message with `sequence`): only then is
         a post without an answer made again. Waiting for its turn may take another 10 s.
         """
-        return await self._send(_Send(connection_id, data, SEND, repeatable, _UNLIMITED))
+        return await self._send(
+            _Send(connection_id, data, SEND, repeatable, contextlib.nullcontext)
+        )
 
     async def broadcast(self, connection_ids: Iterable[str], data: bytes) -> BroadcastResult:
         """Send the same bytes to each connection at most once, side by side.
@@ -150,7 +153,7 @@ class ConnectionManager:
 
         async def deliver(connection_id: str) -> None:
             try:
-                send = _Send(connection_id, data, BROADCAST, False, self._broadcast_posts)
+                send = _Send(connection_id, data, BROADCAST, False, self._broadcast_post)
                 counts[(await self._send(send)).outcome] += 1
             finally:
                 room.release()
@@ -160,6 +163,19 @@ class ConnectionManager:
                 await room.acquire()
                 recipients.create_task(deliver(connection_id))
         return BroadcastResult(*(counts[outcome] for outcome in Outcome))
+
+    @contextlib.asynccontextmanager
+    async def _broadcast_post(self) -> AsyncIterator[None]:
+        """The place of one post; one that is slow gives its own to the next."""
+        async with self._broadcast_posts:
+            await self._prompt_posts.acquire()
+            with contextlib.ExitStack() as place:
+                place.callback(self._prompt_posts.release)
+                late = asyncio.get_running_loop().call_later(PROMPT_S, place.close)
+                try:
+                    yield
+                finally:
+                    late.cancel()
 
     def health(self, connection_id: str) -> Health:
         """What is known of a connection; of an unknown one, that nothing is wrong."""
@@ -250,7 +266,7 @@ class ConnectionManager:
         attempts, may_have_arrived = 0, False
         began_s: float | None = None
         while True:
-            async with send.posts:
+            async with send.posts():
                 began_s = now_s() if began_s is None else began_s
                 left_s = began_s + send.backoff.total_s - now_s()
                 attempts += 1

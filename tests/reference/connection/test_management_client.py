@@ -108,6 +108,7 @@ async def test_each_status_is_an_error_of_its_kind(status, kind, retryable, peer
         with pytest.raises(kind) as caught:
             await client.post_to_connection(CONNECTION_ID, b"x")
         await client.aclose()
+    assert len(server.received) == 1  # repeating is the manager's business (SEND-1)
     assert type(caught.value) is kind
     assert caught.value.status == status
     assert (caught.value.retryable, caught.value.peer_failed) == (retryable, peer_failed)

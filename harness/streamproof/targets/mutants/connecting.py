@@ -190,6 +190,18 @@ def identity_of_any_type(patch: Patch) -> None:
         return str(claims.get(name, ""))
 
 
+@mutant("AUTH-3")
+def permissions_of_any_type(patch: Patch) -> None:
+    """Permissions that are no list of texts count as none."""
+
+    @patch.around("jwt:decode")
+    def decode(original: Any, *args: Any, **options: Any) -> Any:
+        claims = original(*args, **options)
+        held = claims.get("permissions", [])
+        good = isinstance(held, list) and all(isinstance(name, str) for name in held)
+        return claims if good else {**claims, "permissions": []}
+
+
 @mutant("AUTH-4")
 def every_refusal_is_401(patch: Patch) -> None:
     """A tenant that is not allowed, and a store that fails, are answered 401 too."""
@@ -337,6 +349,12 @@ def stored_after_the_handshake(patch: Patch) -> None:
 def connection_lives_an_hour(patch: Patch) -> None:
     """A connection's time to live ends before the gateway's two hours."""
     patch.default("streamer_reference.settings:Settings", connection_ttl_s=3600)
+
+
+@mutant("CONN-1")
+def connection_lives_two_days(patch: Patch) -> None:
+    """A connection's time to live is over after two days."""
+    patch.default("streamer_reference.settings:Settings", connection_ttl_s=172_800)
 
 
 @mutant("CONN-2")

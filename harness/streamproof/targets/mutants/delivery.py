@@ -8,7 +8,7 @@ import dataclasses
 import math
 from typing import Any
 
-from streamer_reference.connection import manager
+from streamer_reference.connection import errors, manager
 from streamer_reference.core.backoff import Backoff
 from streamer_reference.core.circuit import Circuit, State
 from streamproof.targets.mutants.base import Patch, mutant
@@ -172,6 +172,18 @@ def attempts_unbounded(patch: Patch) -> None:
 def send_takes_a_minute(patch: Patch) -> None:
     """One send may take a minute."""
     patch.constant(f"{MANAGER}:SEND", dataclasses.replace(manager.SEND, total_s=60.0))
+
+
+@mutant("SEND-1")
+def two_calls_per_attempt(patch: Patch) -> None:
+    """The client repeats a call by itself, so that an attempt is two."""
+
+    @patch.around("streamer_reference.connection.management_client:ManagementClient._call")
+    async def call(original: Any, *args: Any) -> Any:
+        try:
+            return await original(*args)
+        except errors.ServiceError:
+            return await original(*args)
 
 
 @mutant("SEND-2")

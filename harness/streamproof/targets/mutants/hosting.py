@@ -172,6 +172,12 @@ def asynchronous_without_retries(patch: Patch) -> None:
 
 
 @mutant("GW-12")
+def asynchronous_again_at_once(patch: Patch) -> None:
+    """An asynchronous invocation that failed is tried again at once."""
+    patch.constant("streamproof.gateway.functions:ASYNC_RETRY_S", 0.0)
+
+
+@mutant("GW-12")
 def failures_end_in_silence(patch: Patch) -> None:
     """An asynchronous invocation that failed for good is told to nobody."""
 

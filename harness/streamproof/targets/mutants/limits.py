@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 from streamer_reference.store.base import LimitReachedError
@@ -33,6 +34,17 @@ def large_result_is_sent(patch: Patch) -> None:
 def result_url_lives_a_week(patch: Patch) -> None:
     """The URL of a result is good for seven days."""
     patch.default(SETTINGS, result_url_s=604_800)
+
+
+@mutant("LIMIT-1")
+def result_url_never_expires(patch: Patch) -> None:
+    """A presigned URL is good after its time."""
+
+    @patch.around("streamproof.gateway.sigv4:Verifier._check_date")
+    def check_date(
+        original: Any, self: Any, date: str, day: str, early_s: float, _late_s: float
+    ) -> None:
+        original(self, date, day, early_s, math.inf)
 
 
 @mutant("LIMIT-2")

@@ -234,6 +234,16 @@ def ended_ids_come_again(patch: Patch) -> None:
 
 
 @mutant("ASYNC-4")
+def duplicate_without_a_status(patch: Patch) -> None:
+    """DUPLICATE_REQUEST does not say how the request stands."""
+
+    @patch.around("streamer_reference.store.base:DuplicateRequestError.__init__")
+    def init(original: Any, self: Any, status: Status) -> None:
+        original(self, status)
+        self.details = {}
+
+
+@mutant("ASYNC-4")
 def short_ids_are_remembered(patch: Patch) -> None:
     """A short request uses its id up."""
     seen: set[tuple[str, str]] = set()
@@ -302,6 +312,12 @@ def _handlers(patch: Patch, field: str, value: Any) -> None:
     def get(original: Any, *args: Any) -> Any:
         handler = original(*args)
         return handler and dataclasses.replace(handler, **{field: value})
+
+
+@mutant("ASYNC-5")
+def two_attempts_by_default(patch: Patch) -> None:
+    """A handler that says nothing about it has two attempts."""
+    patch.default("streamer_reference.handlers.registry:Handler", attempts=2)
 
 
 @mutant("ASYNC-5")

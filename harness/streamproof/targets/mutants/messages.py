@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import dataclasses
 import json
 import math
 import types
@@ -11,6 +12,8 @@ import unicodedata
 from collections.abc import Callable
 from typing import Any
 
+from streamer_reference.handlers.job import Job
+from streamer_reference.protocol import errors
 from streamer_reference.protocol.errors import StreamerError, ValidationError
 from streamproof.targets.mutants.base import Patch, WrongError, mutant
 
@@ -282,6 +285,17 @@ def success_in_the_handlers_map(patch: Patch) -> None:
     _writing(patch, change, "response")
 
 
+@mutant("MSG-5")
+def metadata_in_the_payload(patch: Patch) -> None:
+    """The metadata is written into the payload that a handler gets."""
+
+    def job(**fields: Any) -> Job:
+        payload = {**fields["payload"], "_metadata": dict(fields["metadata"])}
+        return Job(**{**fields, "payload": payload})
+
+    patch.value(f"{ROUTER}:Job", job)
+
+
 @mutant("ROUTE-1")
 def unknown_action_is_our_fault(patch: Patch) -> None:
     """An unknown action answers INTERNAL_ERROR."""
@@ -435,6 +449,12 @@ def short_request_without_end(patch: Patch) -> None:
 
 
 @mutant("SYNC-3")
+def short_request_of_a_minute(patch: Patch) -> None:
+    """A short request may take a minute, longer than the gateway waits."""
+    patch.default("streamer_reference.settings:Settings", short_limit_s=60.0)
+
+
+@mutant("SYNC-3")
 def built_in_without_end(patch: Patch) -> None:
     """A built-in action waits for the store for ever."""
 
@@ -465,6 +485,15 @@ def refused_twice(patch: Patch) -> None:
     async def refuse(original: Any, *args: Any) -> None:
         await original(*args)
         await original(*args)
+
+
+@mutant("ERR-1")
+def timeout_is_definite(patch: Patch) -> None:
+    """TIMEOUT claims that the work surely did not happen."""
+    code = dataclasses.replace(errors.ERROR_CODES["TIMEOUT"], definite=True)
+    patch.constant(
+        "streamer_reference.protocol.errors:ERROR_CODES", {**errors.ERROR_CODES, "TIMEOUT": code}
+    )
 
 
 @mutant("ERR-1")

@@ -12,7 +12,9 @@ import secrets
 from typing import Any
 
 from streamproof.gateway import http11
+from streamproof.gateway.clock import iso_time
 from streamproof.gateway.handshake import Decision
+from streamproof.gateway.identifiers import new_id
 from streamproof.targets.mutants.base import Patch, mutant
 
 EVENTS = "streamproof.gateway.events"
@@ -58,6 +60,24 @@ def disconnect_without_a_reason(patch: Patch) -> None:
         event = original(*args)
         del event["requestContext"]["disconnectReason"]
         return event
+
+
+@mutant("GW-1")
+def request_time_in_iso(patch: Patch) -> None:
+    """The time of a request is written as ISO 8601."""
+
+    @patch.around(f"{EVENTS}:request_time")
+    def request_time(_original: Any, time_s: float) -> str:
+        return iso_time(time_s)
+
+
+@mutant("GW-1")
+def two_request_ids(patch: Patch) -> None:
+    """The request id and the extended one differ."""
+
+    @patch.around(f"{EVENTS}:_context")
+    def context(original: Any, *args: Any, **early: Any) -> Any:
+        return {**original(*args, **early), "extendedRequestId": new_id()}
 
 
 @mutant("GW-2")
@@ -172,6 +192,12 @@ def failure_is_silent(patch: Patch) -> None:
 
 
 @mutant("GW-5")
+def integration_of_a_minute(patch: Patch) -> None:
+    """The gateway waits a minute for a function."""
+    patch.default(LIMITS, integration_timeout_s=60.0)
+
+
+@mutant("GW-5")
 def messages_in_turn(patch: Patch) -> None:
     """A message waits until the one before it is dealt with."""
     turn: list[asyncio.Lock] = []
@@ -258,6 +284,12 @@ def unsigned_passes(patch: Patch) -> None:
     @patch.around("streamproof.gateway.sigv4:Verifier.check_headers")
     def check_headers(_original: Any, *_args: Any) -> None:
         return
+
+
+@mutant("GW-7")
+def signatures_for_a_day(patch: Patch) -> None:
+    """A signature is good for a day."""
+    patch.constant("streamproof.gateway.sigv4:SKEW_S_MAX", 86_400.0)
 
 
 @mutant("GW-7")

@@ -42,6 +42,18 @@ def lease_is_not_renewed(patch: Patch) -> None:
 
 
 @mutant("RECOV-1")
+def lease_is_renewed_too_late(patch: Patch) -> None:
+    """A lease of 5 s is renewed every 6 s."""
+    patch.default(SETTINGS, renewal_s=6.0)
+
+
+@mutant("RECOV-1")
+def unclaimed_for_a_minute(patch: Patch) -> None:
+    """What nobody took is handed over again after a minute."""
+    patch.constant(f"{SWEEPER}:OVERDUE_MS", 60_000)
+
+
+@mutant("RECOV-1")
 def death_seen_and_not_told(patch: Patch) -> None:
     """A worker that was seen to die keeps its lease until it runs out."""
 
@@ -178,6 +190,12 @@ def poisonous_among_the_others(patch: Patch) -> None:
 def deaths_without_end(patch: Patch) -> None:
     """A request that kills its worker is run for ever."""
     patch.default(SETTINGS, deaths_max=1_000_000)
+
+
+@mutant("RECOV-5")
+def three_deaths_are_enough(patch: Patch) -> None:
+    """A request is given up after the third death of its worker."""
+    patch.default(SETTINGS, deaths_max=3)
 
 
 @mutant("RECOV-5")

@@ -324,6 +324,10 @@ LONG_REQUESTS = {
     ),
     "progress-after-the-outcome": (STEPS,),
     "error-for-each-retry": (RETRYING,),
+    "subscriber-misses-the-outcome": (
+        ACTIONS + "test_a_slow_subscriber_may_miss_progress_and_never_the_outcome",
+        ACTIONS + "test_a_subscriber_gets_every_later_message_unchanged",
+    ),
     "claim-without-a-condition": (CLAIMS,),
     "ended-requests-run-again": (
         LAMBDAS + "test_processor.py::test_replayed_records_run_nothing_again",

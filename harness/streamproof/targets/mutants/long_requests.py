@@ -145,6 +145,17 @@ def _statement(patch: Patch, event: Event, old: str, new: str) -> None:
     patch.value(f"{STATEMENTS}:_MOVES", moves)
 
 
+@mutant("ASYNC-2")
+def subscriber_misses_the_outcome(patch: Patch) -> None:
+    """A connection that subscribed gets the progress and not the outcome."""
+
+    @patch.around(f"{OUTBOX}.deliver")
+    async def deliver(original: Any, outbox: Any) -> None:
+        if outbox._closed:
+            outbox._subscribers = ()
+        await original(outbox)
+
+
 @mutant("ASYNC-3")
 def claim_without_a_condition(patch: Patch) -> None:
     """A request that another worker holds can be claimed."""

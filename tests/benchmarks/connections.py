@@ -77,7 +77,11 @@ class Client(asyncio.Protocol):
             else:
                 self.opened.set_exception(ConnectionError(f"status {status.decode()}"))
         while (text := self._next_text()) is not None:
-            self.answered[json.loads(text)["request_id"]] = now_s
+            self.note(json.loads(text), now_s)
+
+    def note(self, message: dict[str, Any], now_s: float) -> None:
+        """Take one message."""
+        self.answered[message["request_id"]] = now_s
 
     def _next_text(self) -> bytes | None:
         buffer = self._buffer
@@ -103,7 +107,9 @@ class Client(asyncio.Protocol):
         self.transport.write(bytes([TEXT]) + short + bytes(4) + text)
 
 
-async def open_one(url: str, token: str, part: int | None = None) -> Client:
+async def open_one(
+    url: str, token: str, part: int | None = None, kind: type[Client] = Client
+) -> Client:
     """Open a connection; with `part`, send so many bytes of the handshake and no more."""
     address = urlsplit(url)
     request = (
@@ -113,7 +119,7 @@ async def open_one(url: str, token: str, part: int | None = None) -> Client:
     )
     loop = asyncio.get_running_loop()
     transport, client = await loop.create_connection(
-        Client, str(address.hostname), int(address.port or 0)
+        kind, str(address.hostname), int(address.port or 0)
     )
     transport.write(request.encode()[:part])
     if part is None:
@@ -284,7 +290,7 @@ async def run(args: argparse.Namespace, folder: Path) -> bool:
         before = resident_bytes(process_id)
         stack.enter_context(other("hold", url, token, args.connections))
         cost = (resident_bytes(process_id) - before) / args.connections
-        held.append(_judge(f"{args.connections} idle", cost, MEMORY_BYTES_MAX, "bytes each"))
+        held.append(judge(f"{args.connections} idle", cost, MEMORY_BYTES_MAX, "bytes each"))
         gc.collect()
         gc.disable()
         for what, role, count in (
@@ -301,11 +307,12 @@ async def run(args: argparse.Namespace, folder: Path) -> bool:
                 times = await measure(clients, args.seconds)
             p50, p99, worst = times[len(times) // 2], times[len(times) * 99 // 100], times[-1]
             detail = f"ms p99 (p50 {p50:.1f}, max {worst:.1f}, n {len(times)})"
-            held.append(_judge(f"beside {what}", p99, LATENCY_MS_P99_MAX, detail))
+            held.append(judge(f"beside {what}", p99, LATENCY_MS_P99_MAX, detail))
     return all(held)
 
 
-def _judge(what: str, value: float, bound: float, unit: str) -> bool:
+def judge(what: str, value: float, bound: float, unit: str) -> bool:
+    """Print a figure beside its bound; whether it holds."""
     holds = value < bound
     say(f"{'holds ' if holds else 'MISSED'}  {what}: {value:,.1f} {unit}, bound {bound:,.0f}")
     sys.stdout.flush()

@@ -33,7 +33,7 @@ SEND = Backoff(first_s=0.05, ceiling_s=2.0, attempts_max=5, total_s=10.0)  # SEN
 BROADCAST = dataclasses.replace(SEND, total_s=2.0)  # BCAST-2, for each recipient
 BROADCAST_POSTS_MAX = POOL_MAX - 64  # under way at once; the rest of the pool is for others
 PROMPT_POSTS_MAX = 32  # of these, not counting slow ones: no burst that others wait behind
-PROMPT_S = 0.005  # a post of a broadcast that takes longer is slow: it holds nobody up
+PROMPT_S = 0.02  # a post of a broadcast that takes longer is slow: it holds nobody up
 RECIPIENTS_AT_ONCE_MAX = 1000  # of one broadcast, those that pause before a retry included
 WAITING_MAX = 1000  # sends that wait for one connection
 CONNECTIONS_MAX = 20_000  # remembered; the longest unused is forgotten first

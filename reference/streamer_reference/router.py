@@ -7,6 +7,7 @@ own validation, duplicate, in flight. Every refusal is one error message; the co
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import uuid
 from collections.abc import Awaitable, Callable
@@ -18,14 +19,16 @@ from streamer_reference.connection.manager import Outcome
 from streamer_reference.core.rate import take
 from streamer_reference.handlers.job import Job
 from streamer_reference.handlers.registry import Handler
-from streamer_reference.observability.logs import log
+from streamer_reference.observability import traces
+from streamer_reference.observability.logs import bind, bound, log
 from streamer_reference.protocol import messages
 from streamer_reference.protocol.codec import encode
 from streamer_reference.protocol.errors import StreamerError, ValidationError
-from streamer_reference.protocol.limits import MESSAGE_BYTES_MAX
+from streamer_reference.protocol.limits import CORRELATION_ID_PATTERN, MESSAGE_BYTES_MAX
 from streamer_reference.services import Services
 from streamer_reference.store import base as store
 
+LOOKS_AGAIN_S = (0.0, 0.1, 0.5, 2.0)  # for a request whose acceptance was not answered
 # Refusals of the store, which counted the message in the same write, or could not.
 _COUNTED = (store.LimitReachedError, store.DuplicateRequestError, store.StoreError)
 
@@ -35,10 +38,10 @@ async def route(connection_id: str, text: str, services: Services) -> None:
     try:
         connection = await services.store.get_connection(connection_id)
     except store.StoreError as failure:
-        await _refuse(connection_id, services, failure, _id_of(text))
+        await _refuse(connection_id, services, *_refusal(text, failure))
         return
     if connection is None:
-        log("warning", "a message of a connection that is not stored", connection_id=connection_id)
+        log("warning", "a message of a connection that is not stored")
         await _end_session(connection_id, services)  # nothing can be answered: let it come back
         return
     now_ms = services.clock.now_ms()
@@ -48,6 +51,11 @@ async def route(connection_id: str, text: str, services: Services) -> None:
     try:
         request = messages.parse_request(text)
         request_id = request.id or uuid.uuid4().hex
+        bind(
+            request_id=request_id,
+            correlation_id=_correlation_id(request),
+            tenant_id=connection.tenant_id,
+        )
         if expired:
             raise StreamerError("UNAUTHORIZED")
         _, early_ms = take(services.settings.rate_limit, connection.bucket_empty_at_ms, now_ms)
@@ -86,12 +94,20 @@ def _decide(
     return None, built_in
 
 
-def _id_of(text: str) -> str | None:
-    """The id of a message whose sender is not known yet; None when it cannot be read."""
+def _correlation_id(request: messages.Request) -> str:
+    """The client's own, when it gave one of that shape; else the one of the gateway's event."""
+    given = request.metadata.get("correlation_id", "")
+    if CORRELATION_ID_PATTERN.fullmatch(given):
+        return given
+    return str(bound().get("correlation_id") or uuid.uuid4().hex)
+
+
+def _refusal(text: str, failure: StreamerError) -> tuple[StreamerError, str | None]:
+    """What a message is refused with while its sender cannot be known, and its id; shape first."""
     try:
-        return messages.parse_request(text).id or uuid.uuid4().hex
-    except ValidationError as failure:
-        return failure.request_id
+        return failure, messages.parse_request(text).id or uuid.uuid4().hex
+    except ValidationError as unreadable:
+        return unreadable, unreadable.request_id
 
 
 async def _end_session(connection_id: str, services: Services) -> None:
@@ -99,7 +115,7 @@ async def _end_session(connection_id: str, services: Services) -> None:
     try:
         await services.client.delete_connection(connection_id)
     except SendError as error:
-        log("info", "a connection was not closed", connection_id=connection_id, reason=repr(error))
+        log("info", "a connection was not closed", reason=repr(error))
 
 
 async def _count(connection: store.Connection, services: Services) -> None:
@@ -136,13 +152,7 @@ async def _answer(
         await _refuse(connection.connection_id, services, failure, request_id)
         return
     except Exception as error:  # noqa: BLE001 - a handler may raise anything
-        log(
-            "error",
-            "a handler failed",
-            request_id=request_id,
-            action=request.action,
-            error_type=type(error).__name__,
-        )
+        log("error", "a handler failed", action=request.action, error_type=type(error).__name__)
         await _refuse(
             connection.connection_id, services, StreamerError("INTERNAL_ERROR"), request_id
         )
@@ -207,10 +217,11 @@ async def _queue(
         payload=encode(request.payload),
         metadata=encode(request.metadata),
         permissions=json.dumps(connection.permissions),
-        correlation_id=uuid.uuid4().hex,
+        correlation_id=bound()["correlation_id"],
         created_at_ms=now_ms,
         changed_at_ms=now_ms,
         expires_at_s=now_ms // 1000 + settings.retention_s,
+        trace_header=traces.header(),
     )
     try:
         await services.store.accept(
@@ -218,9 +229,12 @@ async def _queue(
         )
     except store.StoreError:
         # The answer may be all that was lost; an error would then give number 0 a second content.
-        stored = await services.store.get(key)
-        if stored is None or stored.request.correlation_id != accepted.correlation_id:
+        if (is_stored := await _is_stored(accepted, services)) is None:
+            log("error", "whether a request is stored is not known: it is not answered")
+            return
+        if not is_stored:
             raise
+    log("info", "accepted", action=request.action)
     sent = await services.manager.send(connection.connection_id, acknowledgment.encode())
     taken = sent.outcome is not Outcome.FAILED
     try:
@@ -228,7 +242,19 @@ async def _queue(
             await actions.send_cancelled(key, services, acknowledged=taken)
     except store.StoreError as error:
         # It is stored and acknowledged, so it is no refusal: the sweeper moves it on.
-        log("warning", "an acceptance was not noted", request_id=request_id, reason=error.reason)
+        log("warning", "an acceptance was not noted", reason=error.reason)
+
+
+async def _is_stored(accepted: store.Request, services: Services) -> bool | None:
+    """Whether it is this message's request that is there; None when the store does not say."""
+    for pause_s in LOOKS_AGAIN_S:
+        await asyncio.sleep(pause_s)
+        with contextlib.suppress(store.StoreError):
+            stored = await services.store.get(accepted.key)
+            ours = stored and (stored.request.correlation_id, stored.request.created_at_ms)
+            # One that is equal in both gets an equal acknowledgment.
+            return ours == (accepted.correlation_id, accepted.created_at_ms)
+    return None
 
 
 async def _refuse(
@@ -238,7 +264,9 @@ async def _refuse(
     request_id: str | None,
 ) -> None:
     if isinstance(failure, store.StoreError):
-        log("error", "the store failed", request_id=request_id, reason=failure.reason)
+        log("error", "the store failed", reason=failure.reason)
     failure = messages.sendable(failure)
     message = messages.error(failure, services.clock.now_ms(), request_id, 0)
-    await services.manager.send(connection_id, encode(message).encode())
+    # Without a number a client could not tell a repeat from another refusal (SEND-1).
+    data, numbered = encode(message).encode(), "sequence" in message
+    await services.manager.send(connection_id, data, repeatable=numbered)

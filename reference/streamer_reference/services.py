@@ -93,7 +93,7 @@ def build(
     metrics = metrics or Metrics(environment=settings.environment)
     if settings.traces:
         traces.start(settings.traces)
-    store = SqliteStore(Path(settings.store), on_change)
+    store = SqliteStore(Path(settings.store), on_change, clock=clock)
 
     async def on_gone(connection_id: str) -> None:
         # Its handshake may still be under way: removed now, it would open without its entry.

@@ -21,7 +21,8 @@ from typing import Any
 from streamer_reference.core.backoff import Backoff
 from streamer_reference.core.states import CLAIMABLE, Status
 from streamer_reference.handlers.job import Job
-from streamer_reference.observability.logs import log
+from streamer_reference.observability import traces
+from streamer_reference.observability.logs import bind_request, log
 from streamer_reference.outbox import LostError, Outbox, ProgressReporter
 from streamer_reference.protocol import messages
 from streamer_reference.protocol.codec import decode, encode
@@ -159,7 +160,9 @@ class Worker:
                 stored = await self._store.claim(key, self._worker_id, now_ms, alone=alone)
                 if stored is None:
                     return False
-                await self._run(stored)
+                bind_request(stored.request)
+                with traces.span("worker", stored.request.trace_header):
+                    await self._run(stored)
             finally:
                 self._free += 1
         return True
@@ -167,14 +170,17 @@ class Worker:
     async def _run(self, stored: Stored) -> None:
         """One attempt, from the claim to the stored outcome; its delivery goes on in a tail."""
         request = stored.request
-        self._services.metrics.add("QueueDelay", self._clock.now_ms() - request.created_at_ms)
+        due_ms = max(request.created_at_ms, request.not_before_ms)
+        self._services.metrics.add("QueueDelay", self._clock.now_ms() - due_ms)
         outbox = Outbox(stored, self._store, self._services.manager, self._clock)
-        reporter = ProgressReporter(outbox, stored.outbox.percentage, self._clock)
+        last_sent_ms = stored.outbox.stored_at_ms if stored.outbox.sequence else None
+        reporter = ProgressReporter(outbox, stored.outbox.percentage, self._clock, last_sent_ms)
         attempt = asyncio.create_task(self._attempt(request, reporter))
         self._running[request.key] = attempt
         try:
             await asyncio.wait({attempt, reporter.pump}, return_when=asyncio.FIRST_COMPLETED)
-            reporter.drain()
+            retries = attempt.done() and not attempt.cancelled() and attempt.exception()
+            reporter.drain(at_once=not isinstance(retries, RetryableError))
             await asyncio.wait({reporter.pump}, timeout=DRAIN_S)
             if reporter.pump.done():
                 reporter.pump.result()
@@ -182,22 +188,18 @@ class Worker:
                 raise LostError
             status, outcome, message = await attempt
             await outbox.finish(status, outcome, message)
-        except RetryableError as error:
+        except RetryableError:
             reporter.pump.cancel()
-            log("info", "an attempt failed", request_id=request.request_id, reason=error.message)
+            log("info", "an attempt failed", attempt=request.attempt)
             delay_s = RETRY_BACKOFF.longest_s(request.failures + 1) * random.random()  # noqa: S311 - jitter
             if not await self._retry(outbox, request.failures + 1, delay_s):
                 await self._let_go(outbox, request.failures + 1)
         except (LostError, StoreError) as error:
             reporter.pump.cancel()
-            log(
-                "info",
-                "an attempt lost its request",
-                request_id=request.request_id,
-                reason=repr(error),
-            )
+            log("info", "an attempt lost its request", reason=repr(error))
             await self._let_go(outbox, request.failures)
         else:
+            log("info", "ended", status=status, attempt=request.attempt)
             tail = asyncio.create_task(self._deliver(outbox, reporter, message))
             self._tails.add(tail)
             tail.add_done_callback(self._tails.discard)
@@ -217,14 +219,7 @@ class Worker:
         except StreamerError as error:
             failure = error
         except Exception as error:  # noqa: BLE001 - a handler may raise anything
-            log(
-                "error",
-                "a handler failed",
-                request_id=request.request_id,
-                action=request.action,
-                correlation_id=request.correlation_id,
-                error_type=type(error).__name__,
-            )
+            log("error", "a handler failed", action=request.action, error_type=type(error).__name__)
             failure = StreamerError("PROCESSING_FAILED")
         else:
             return Status.COMPLETED, outcome, body
@@ -358,6 +353,7 @@ async def send_outcome(stored: Stored, services: Services, *, taken: bool = Fals
 
     Raises nothing: what could not be sent stays for the next sweep.
     """
+    bind_request(stored.request)
     outbox = Outbox(stored, services.store, services.manager, services.clock)
     try:
         async with asyncio.timeout(DELIVERY_S):

@@ -184,9 +184,9 @@ class World:
             **options,
         )
         self.registry = registry or default_registry(probe=True)
-        self.store = SqliteStore(Path(self.settings.store), threaded=False)
-        self.clients = Clients()
         self.clock = LoopClock()
+        self.store = SqliteStore(Path(self.settings.store), threaded=False, clock=self.clock)
+        self.clients = Clients()
         self.invocations: list[dict[str, Any]] = []
         self.metrics: list[dict[str, Any]] = []
         self._seen = 0

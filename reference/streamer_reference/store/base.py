@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from streamer_reference.core.rate import RateLimit
@@ -87,6 +88,7 @@ class Request:
     not_before_ms: int = 0
     worker_id: str | None = None
     outcome: str | None = None
+    trace_header: str = ""  # of the router's span, as X-Amzn-Trace-Id; empty when nothing traces
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -94,7 +96,8 @@ class Outbox:
     """The last message stored for a request, and whether its receivers are known to have it.
 
     `closed` once that message is the outcome. A number is taken by storing its message, and the
-    next only after this one was taken, so the last message is all that can be missing.
+    next only after this one was taken, so the last message is all that can be missing. `waiting` is
+    the JSON of the newest progress behind it, which has no number yet.
     """
 
     sequence: int
@@ -103,6 +106,7 @@ class Outbox:
     closed: bool
     percentage: float
     stored_at_ms: int
+    waiting: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -134,27 +138,21 @@ class ConnectionStore(Protocol):
 
     async def put_connection(self, connection: Connection) -> None:
         """Store it; raises `StoreError`."""
-        ...
 
     async def get_connection(self, connection_id: str) -> Connection | None:
         """The connection, or None when it is unknown or removed."""
-        ...
 
     async def touch(self, connection_id: str, limit: RateLimit, now_ms: int) -> None:
         """Count one message; raises `LimitReachedError`. A removed connection stays removed."""
-        ...
 
     async def delete_connection(self, connection_id: str) -> bool:
         """Remove it and its subscriptions; False when it was gone already."""
-        ...
 
     async def connections_of(self, tenant_id: str) -> list[str]:
         """The ids of a tenant's connections."""
-        ...
 
     async def stale_connections(self, now_s: int, limit: int) -> list[str]:
         """Connections past their time to live."""
-        ...
 
 
 class RequestQueue(Protocol):
@@ -167,24 +165,23 @@ class RequestQueue(Protocol):
 
         Raises `LimitReachedError`, `DuplicateRequestError`, `StoreError`.
         """
-        ...
 
     async def acknowledged(self, key: str, taken: bool, now_ms: int) -> bool:
         """ACCEPTED becomes PENDING; False when it is not ACCEPTED any more."""
-        ...
 
     async def claim(self, key: str, worker_id: str, now_ms: int, *, alone: bool) -> Stored | None:
         """PENDING or RETRYING and due becomes PROCESSING; None when another was first.
 
         A request whose worker died is claimed only by an invocation that runs it `alone`.
         """
-        ...
 
     async def save_progress(
         self, key: str, attempt: int, sequence: int, message: str, percentage: float, now_ms: int
     ) -> tuple[str, ...] | None:
         """Take the next number; the subscribers, or None when the attempt lost the request."""
-        ...
+
+    async def note(self, key: str, attempt: int, waiting: str, percentage: float) -> bool:
+        """Keep progress that has to wait for its number; False when the attempt lost."""
 
     async def retry(
         self,
@@ -197,7 +194,6 @@ class RequestQueue(Protocol):
         taken: bool = False,
     ) -> bool:
         """PROCESSING becomes RETRYING with the next attempt; `taken` is of the last message."""
-        ...
 
     async def finish(
         self,
@@ -207,39 +203,38 @@ class RequestQueue(Protocol):
         outcome: str,
         message: tuple[int, str] | None,
         now_ms: int,
+        waiting: str | None = None,
     ) -> tuple[str, ...] | None:
-        """Record the outcome, numbered when `message` is given; None when the attempt lost."""
-        ...
+        """Record the outcome, numbered when `message` is given; None when the attempt lost.
+
+        Without a number, `waiting` is the progress that goes out before it.
+        """
 
     async def end(self, key: str, status: Status, outcome: str, now_ms: int) -> Stored | None:
         """End a request from outside (cancel, dead letter); what it was, None if it had ended."""
-        ...
 
     async def close(
-        self, key: str, sequence: int, message: str, now_ms: int
+        self, key: str, sequence: int, message: str, now_ms: int, percentage: float | None = None
     ) -> tuple[str, ...] | None:
-        """Number the outcome of an ended request; None when another did."""
-        ...
+        """Number the outcome of an ended request; None when another did.
+
+        With a percentage the message is the progress that still waited before the outcome.
+        """
 
     async def taken(self, key: str, sequence: int) -> None:
         """Every receiver has the message, or is gone."""
-        ...
 
     async def get(self, key: str) -> Stored | None:
         """The request, read consistently."""
-        ...
 
     async def waiting(self, now_ms: int, limit: int) -> list[str]:
         """Keys that can be claimed now, without those that must run alone."""
-        ...
 
     async def subscribe(self, key: str, connection_id: str) -> Stored | None:
         """Add a subscriber; the request as it was at that moment."""
-        ...
 
     async def unsubscribe(self, key: str, connection_id: str) -> None:
         """Remove a subscriber."""
-        ...
 
 
 class LeaseStore(Protocol):
@@ -252,31 +247,27 @@ class LeaseStore(Protocol):
 
         A claim whose answer was lost is among it: only the worker can say that nobody runs it.
         """
-        ...
 
     async def worker_gone(self, invocation_id: str) -> bool:
         """End the lease of the worker that ran this invocation; False when it is unknown."""
-        ...
 
     async def orphans(self, now_ms: int, limit: int) -> list[Stored]:
         """PROCESSING requests, and ended but unnumbered ones, that nobody with a lease holds."""
-        ...
 
     async def take_back(self, key: str, attempt: int, not_before_ms: int, now_ms: int) -> bool:
         """PROCESSING of a dead worker becomes RETRYING, one death and one attempt more."""
-        ...
 
     async def overdue(self, before_ms: int, limit: int) -> list[Stored]:
         """ACCEPTED, PENDING and RETRYING requests that have not moved since `before_ms`."""
-        ...
 
     async def undelivered(self, before_ms: int, limit: int) -> list[Stored]:
         """Outcomes stored before `before_ms` that are not known to be taken."""
-        ...
+
+    async def put_off(self, moments_ms: Mapping[str, int]) -> None:
+        """Count these as moved, or stored, at these moments: the three above find others first."""
 
     async def forget(self, now_ms: int) -> None:
-        """Drop what is past its retention."""
-        ...
+        """Drop what is past its retention, which counts from a request's end; some at a time."""
 
 
 class Counters(Protocol):
@@ -284,11 +275,9 @@ class Counters(Protocol):
 
     async def increment(self, key: str) -> int:
         """One more; the count after it."""
-        ...
 
     async def read(self, key: str) -> int:
         """The count."""
-        ...
 
 
 class Store(ConnectionStore, RequestQueue, LeaseStore, Counters, Protocol):
@@ -296,8 +285,6 @@ class Store(ConnectionStore, RequestQueue, LeaseStore, Counters, Protocol):
 
     async def park(self, record: dict[str, Any], reason: str) -> None:
         """Keep a stream record that cannot be handed over, for an operator."""
-        ...
 
     async def aclose(self) -> None:
         """Finish what was written and let go."""
-        ...

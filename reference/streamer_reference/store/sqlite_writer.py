@@ -17,6 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from streamer_reference.protocol.errors import StreamerError
+
 BATCH_MAX = 200  # functions in one transaction, so that no write waits for long
 QUEUE_MAX = 20_000  # beyond it the store is overloaded and says so
 LOCK_WAIT_S = 5.0  # how long another process may hold the file before a write fails
@@ -25,14 +27,18 @@ CHECKPOINT_PAGES = 1_000  # larger ones stall single writes for 60 to 80 ms
 Write = Callable[[sqlite3.Connection], Any]
 
 
-def open_database(path: Path) -> sqlite3.Connection:
-    """A connection with our settings; SQLite's own busy handler is off, as it waits up to 1 s."""
+def open_database(path: Path, now_ms: Callable[[], int]) -> sqlite3.Connection:
+    """A connection with our settings; SQLite's own busy handler is off, as it waits up to 1 s.
+
+    `now_ms` is what the schema knows under that name.
+    """
     database = sqlite3.connect(
         path, isolation_level=None, check_same_thread=False, timeout=0, cached_statements=256
     )
     database.execute("PRAGMA journal_mode=WAL")
     database.execute("PRAGMA synchronous=NORMAL")
     database.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
+    database.create_function("now_ms", 0, now_ms)
     return database
 
 
@@ -58,20 +64,34 @@ def begin(database: sqlite3.Connection, wait_s: float = LOCK_WAIT_S) -> None:
 class Writer:
     """Runs write functions in order on its own thread; `on_commit` is called after each batch."""
 
-    def __init__(self, path: Path, on_commit: Callable[[], None] | None = None) -> None:
-        """`on_commit` runs on the event loop of the write."""
-        self._database = open_database(path)
+    def __init__(
+        self,
+        database: sqlite3.Connection,
+        on_commit: Callable[[], None] | None = None,
+        *,
+        threaded: bool = True,
+    ) -> None:
+        """`on_commit` runs on the event loop of the write; `database` is closed at the end.
+
+        Without a thread a write is committed when it is asked for: for virtual time.
+        """
+        self._database = database
         self._on_commit = on_commit
         self._closed = False
         self._queue: queue.Queue[tuple[Write, asyncio.Future[Any]] | None] = queue.Queue(QUEUE_MAX)
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
-        self._thread.start()
+        self._threaded = threaded
+        if threaded:
+            self._thread.start()
 
     async def write(self, function: Write) -> Any:
         """The function's answer once it is committed; raises what it raised, or `sqlite3.Error`."""
         if self._closed:  # nobody would ever answer
             raise sqlite3.OperationalError("the store is closed")
         future = asyncio.get_running_loop().create_future()
+        if not self._threaded:
+            self._commit([(function, future)])
+            return await future
         try:
             self._queue.put_nowait((function, future))
         except queue.Full:
@@ -81,8 +101,10 @@ class Writer:
     def close(self) -> None:
         """Finish what is queued, then let the file go."""
         self._closed = True
-        self._queue.put(None)
-        self._thread.join()
+        if self._threaded:
+            self._queue.put(None)
+            self._thread.join()
+        self._database.close()
 
     def _run(self) -> None:
         while (first := self._queue.get()) is not None:
@@ -100,7 +122,6 @@ class Writer:
             self._commit(batch)
             if stop:
                 break
-        self._database.close()
 
     def _commit(self, batch: list[tuple[Write, asyncio.Future[Any]]]) -> None:
         answers: list[tuple[asyncio.Future[Any], Any, BaseException | None]] = []
@@ -111,7 +132,8 @@ class Writer:
                 try:
                     answers.append((future, function(self._database), None))
                 except Exception as error:  # noqa: BLE001 - belongs to the one who asked
-                    self._database.execute("ROLLBACK TO one")
+                    if not isinstance(error, StreamerError):  # a refusal keeps what it counted
+                        self._database.execute("ROLLBACK TO one")
                     answers.append((future, None, error))
                 self._database.execute("RELEASE one")
             self._database.execute("COMMIT")
@@ -136,31 +158,5 @@ class Writer:
                 future.set_exception(error)
             else:
                 future.set_result(value)
-        if self._on_commit is not None:
+        if self._on_commit is not None and any(error is None for _, _, error in answers):
             self._on_commit()
-
-
-class InlineWriter:
-    """The same without a thread, for virtual time: a write is committed when it is asked for."""
-
-    def __init__(self, path: Path, on_commit: Callable[[], None] | None = None) -> None:
-        """`on_commit` runs after each write."""
-        self._database = open_database(path)
-        self._on_commit = on_commit
-
-    async def write(self, function: Write) -> Any:
-        """The function's answer; raises what it raised, with nothing changed."""
-        begin(self._database)
-        try:
-            answer = function(self._database)
-        except BaseException:
-            self._database.execute("ROLLBACK")
-            raise
-        self._database.execute("COMMIT")
-        if self._on_commit is not None:
-            self._on_commit()
-        return answer
-
-    def close(self) -> None:
-        """Let the file go."""
-        self._database.close()

@@ -37,6 +37,18 @@ async def test_what_waits_is_handed_over_together_or_alone(tmp_path):
     assert asyncio.get_running_loop().time() == 0
 
 
+@virtual_time
+async def test_it_returns_before_the_work_is_done(tmp_path):
+    """ASYNC-6: a lane of the stream is never busy with somebody's request."""
+    world = World(tmp_path)
+    await world.connect("c1")
+    await world.say("c1", "delay", {"duration_ms": 60_000}, id="r1")
+    async with asyncio.timeout(1):
+        await world.stream()
+    assert asyncio.get_running_loop().time() < 0.1
+    assert len(world.invocations) == 1
+
+
 @pytest.mark.parametrize(
     "record",
     [
@@ -57,7 +69,7 @@ def test_an_unreadable_record_is_parked_and_its_request_fails(tmp_path, record):
         record["dynamodb"]["Keys"]["key"]["S"] = world.key("r1")
         await processor({"Records": [record, _record("good")]}, world.services)
         assert world.invocations == [{"request_keys": ["good"]}]
-        assert world.store._read("SELECT count(*) FROM dead_letters") == [(1,)]
+        assert world.store.reader.execute("SELECT count(*) FROM dead_letters").fetchall() == [(1,)]
         messages = world.check("c1", "r1")
         assert kinds(messages) == ["acknowledgment", "error"]
         assert messages[-1]["error"]["code"] == "PROCESSING_FAILED"
@@ -81,7 +93,9 @@ async def test_a_record_without_a_key_is_only_parked(tmp_path):
     ]
     await processor({"Records": records}, world.services)
     assert world.invocations == [{"request_keys": ["good"]}]
-    assert world.store._read("SELECT count(*) FROM dead_letters") == [(len(records) - 1,)]
+    assert world.store.reader.execute("SELECT count(*) FROM dead_letters").fetchall() == [
+        (len(records) - 1,)
+    ]
 
 
 @virtual_time

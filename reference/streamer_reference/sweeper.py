@@ -19,6 +19,7 @@ from streamer_reference.store.base import Stored
 from streamer_reference.worker import send_outcome
 
 OVERDUE_MS = 10_000  # contract, section 3
+PUT_OFF_MS_MAX = 30_000  # the longest between two tries at what cannot be delivered or run
 FOUND_MAX = 500  # of each kind in one sweep, twice what a worker holds; the next one goes on
 HAND_OVER_MAX = 100  # keys in one invocation
 DEATH_PAUSES_MS = (500, 1_000, 2_000, 4_000)  # contract, section 5
@@ -42,6 +43,7 @@ async def _sweep(services: Services) -> None:
         if stored.request.status is Status.ACCEPTED:
             await services.store.acknowledged(stored.request.key, stored.outbox.taken, now_ms)
     undelivered = await services.store.undelivered(now_ms - OVERDUE_MS, FOUND_MAX)
+    await _put_off([*overdue, *undelivered], services)
     await asyncio.gather(*(send_outcome(stored, services) for stored in undelivered))
     for connection_id in await services.store.stale_connections(now_ms // 1000, FOUND_MAX):
         if await services.store.delete_connection(connection_id):
@@ -49,6 +51,18 @@ async def _sweep(services: Services) -> None:
     await services.store.forget(now_ms)
     # Last, as a refused invocation raises and must not keep the rest from being done.
     hand_over([s for s in overdue if s.request.status in CLAIMABLE], services)
+
+
+async def _put_off(found: list[Stored], services: Services) -> None:
+    """Let the next sweeps look at others first, and at these when they are twice as old."""
+    now_ms = services.clock.now_ms()
+    moments_ms = {}
+    for stored in found:
+        age_ms = now_ms - stored.request.created_at_ms
+        pause_ms = min(max(age_ms, OVERDUE_MS), PUT_OFF_MS_MAX)
+        moments_ms[stored.request.key] = now_ms + pause_ms - OVERDUE_MS
+    if moments_ms:
+        await services.store.put_off(moments_ms)
 
 
 async def take_back_orphans(services: Services) -> None:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import json
 
+from streamer_reference import sweeper as sweeper_module
+from streamer_reference.connection.errors import ThrottledError
 from streamer_reference.core.states import Status
 from streamer_reference.lambdas.sweeper import sweeper
 from streamer_reference.store.base import request_key
@@ -34,6 +38,43 @@ async def test_what_nobody_took_is_handed_over_after_ten_seconds(tmp_path):
     await sweep(world.services)
     assert world.invocations == []
     assert world.check("c1", "r1")[-1]["type"] == "complete"
+
+
+@virtual_time
+async def test_what_stays_unclaimed_is_handed_over_again_ever_more_rarely(tmp_path):
+    """After 10 s, when it is twice as old, and each 30 s: not at every sweep."""
+    world = await _world(tmp_path)
+    moments = []
+    for second in range(1, 90):
+        await pass_time(1)
+        await sweep(world.services)
+        moments += [second] * len(world.invocations)
+        world.invocations.clear()
+    pauses = [later - earlier for earlier, later in itertools.pairwise(moments)]
+    assert moments[0] in (10, 11)
+    assert pauses == sorted(pauses)
+    assert 10 <= pauses[0] <= 12
+    assert 29 <= pauses[-1] <= 31
+
+
+@virtual_time
+async def test_what_cannot_be_delivered_hides_nothing_younger(tmp_path, monkeypatch):
+    """A sweep takes so many at most, and the next one others."""
+    monkeypatch.setattr(sweeper_module, "FOUND_MAX", 2)
+    world = World(tmp_path)
+    for number in range(5):
+        await world.connect(f"c{number}")
+        await world.say(f"c{number}", "delay", {"duration_ms": 1}, id=f"r{number}")
+        key, now_ms = world.key(f"r{number}"), world.clock.now_ms()
+        await world.store.claim(key, "w", now_ms, alone=False)
+        message = (1, json.dumps({"type": "complete", "request_id": f"r{number}", "sequence": 1}))
+        await world.store.finish(key, 1, Status.COMPLETED, "{}", message, now_ms)
+        if number < 4:
+            world.clients.fail(f"c{number}", then=ThrottledError)
+    await pass_time(11)
+    for _ in range(3):
+        await sweep(world.services)
+    assert kinds(world.of("c4", "r4")) == ["acknowledgment", "complete"]
 
 
 @virtual_time

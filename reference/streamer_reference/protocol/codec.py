@@ -16,16 +16,17 @@ from typing import Any
 from streamer_reference.protocol.errors import FieldError, ValidationError
 from streamer_reference.protocol.limits import INTEGER_DIGITS_MAX, NESTING_MAX
 
+_TOO_DEEP = f"nested deeper than {NESTING_MAX}"
 _ESCAPED_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
-class _NotInteroperableError(ValueError):
-    """Valid for some JSON reader, but not the same for all."""
+def _refused(reason: str) -> ValidationError:
+    return ValidationError([FieldError("$", f"the message is refused: {reason}")])
 
 
 def _integer(text: str) -> int:
     if len(text) - text.startswith("-") > INTEGER_DIGITS_MAX:
-        raise _NotInteroperableError(f"an integer of more than {INTEGER_DIGITS_MAX} digits")
+        raise _refused(f"an integer of more than {INTEGER_DIGITS_MAX} digits")
     return int(text)
 
 
@@ -38,18 +39,18 @@ def _float(text: str) -> float:
     else:
         exact = math.isfinite(value) and Decimal(repr(value)) == Decimal(text)
     if not exact:
-        raise _NotInteroperableError("a number that no double holds")
+        raise _refused("a number that no double holds")
     return value
 
 
 def _constant(text: str) -> float:
-    raise _NotInteroperableError(f"{text} is no JSON number")
+    raise _refused(f"{text} is no JSON number")
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) != len(pairs):
-        raise _NotInteroperableError("a member that is there twice")
+        raise _refused("a member that is there twice")
     return members
 
 
@@ -63,38 +64,26 @@ def decode(text: str) -> Any:
     """The JSON value of `text`; raises `ValidationError` for what is no interoperable JSON."""
     try:
         value = _DECODER.decode(text)
-        if text.count("[") + text.count("{") > NESTING_MAX and _depth(value) > NESTING_MAX:
-            raise _NotInteroperableError(f"nested deeper than {NESTING_MAX}")
         if _ESCAPED_SURROGATE.search(text):
             _ENCODER.encode(value).encode()
     except UnicodeEncodeError:
-        raise _invalid("a lone surrogate") from None
+        raise _refused("a lone surrogate") from None
     except RecursionError:
-        raise _invalid(f"nested deeper than {NESTING_MAX}") from None
-    except ValueError as error:
-        reason = str(error) if isinstance(error, _NotInteroperableError) else "not JSON"
-        raise _invalid(reason) from None
+        raise _refused(_TOO_DEEP) from None
+    except ValueError:
+        raise _refused("not JSON") from None
+    if text.count("[") + text.count("{") > NESTING_MAX and _depth(value) > NESTING_MAX:
+        raise _refused(_TOO_DEEP)
     return value
-
-
-def _invalid(reason: str) -> ValidationError:
-    return ValidationError([FieldError("$", f"the message is refused: {reason}")])
 
 
 def _depth(value: Any) -> int:
     """How deep objects and lists are nested, without recursion: a hostile text is deep."""
-    deepest, level = 0, [value]
-    while level:
-        inner = [
-            item
-            for container in level
-            if isinstance(container, dict | list)
-            for item in (container.values() if isinstance(container, dict) else container)
-        ]
-        if any(isinstance(item, dict | list) for item in level):
-            deepest += 1
-        level = inner
-    return deepest
+    depth, level = 0, [value]
+    while level := [item for item in level if isinstance(item, dict | list)]:
+        depth += 1
+        level = [i for c in level for i in (c.values() if isinstance(c, dict) else c)]
+    return depth
 
 
 def encode(value: Any) -> str:

@@ -25,43 +25,31 @@ class ErrorCode:
     definite: bool
 
 
-def _codes(retryable: bool, definite: bool, **meanings: str) -> dict[str, ErrorCode]:
-    return {code: ErrorCode(code, text, retryable, definite) for code, text in meanings.items()}
-
-
-ERROR_CODES: dict[str, ErrorCode] = (
-    _codes(
-        False,
-        True,
-        VALIDATION_ERROR="The message or its payload is not valid.",
-        INVALID_ACTION="No handler is registered for this action.",
-        NOT_FOUND="There is no such request of yours.",
-        ALREADY_ENDED="The request has ended and cannot be changed.",
-        UNAUTHORIZED="The token has expired; connect again with a new one.",
-        FORBIDDEN="The token lacks the permission that this action needs.",
-        DUPLICATE_REQUEST="A request with this id was already accepted.",
-    )
-    | _codes(
-        True,
-        True,
-        RATE_LIMITED="Too many messages or requests in flight on this connection.",
-        SERVICE_UNAVAILABLE="The service cannot take the request now.",
-    )
-    | _codes(
-        True,
-        False,
-        TIMEOUT="The request did not end within its time limit.",
-        STORAGE_ERROR="The store failed; the request may have been recorded.",
-    )
-    | _codes(
-        False,
-        False,
-        INTERNAL_ERROR="The handler failed.",
-        PROCESSING_FAILED="The request failed after its last attempt.",
-        CANCELLED="The request was cancelled.",
-        RESULT_TOO_LARGE="The result does not fit a message and there is no object store.",
-    )
-)
+_REFUSED = {"retryable": False, "definite": True}  # and would be again
+_NOT_NOW = {"retryable": True, "definite": True}
+_UNKNOWN = {"retryable": True, "definite": False}
+_FAILED = {"retryable": False, "definite": False}
+_CODES = {
+    "VALIDATION_ERROR": (_REFUSED, "The message or its payload is not valid."),
+    "INVALID_ACTION": (_REFUSED, "No handler is registered for this action."),
+    "NOT_FOUND": (_REFUSED, "There is no such request of yours."),
+    "ALREADY_ENDED": (_REFUSED, "The request has ended and cannot be changed."),
+    "UNAUTHORIZED": (_REFUSED, "The token has expired; connect again with a new one."),
+    "FORBIDDEN": (_REFUSED, "The token lacks the permission that this action needs."),
+    "DUPLICATE_REQUEST": (_REFUSED, "A request with this id was already accepted."),
+    "RATE_LIMITED": (_NOT_NOW, "Too many messages or requests in flight on this connection."),
+    "SERVICE_UNAVAILABLE": (_NOT_NOW, "The service cannot take the request now."),
+    "TIMEOUT": (_UNKNOWN, "The request did not end within its time limit."),
+    "STORAGE_ERROR": (_UNKNOWN, "The store failed; the request may have been recorded."),
+    "INTERNAL_ERROR": (_FAILED, "The handler failed."),
+    "PROCESSING_FAILED": (_FAILED, "The request failed after its last attempt."),
+    "CANCELLED": (_FAILED, "The request was cancelled."),
+    "RESULT_TOO_LARGE": (
+        _FAILED,
+        "The result does not fit a message and there is no object store.",
+    ),
+}
+ERROR_CODES = {code: ErrorCode(code, text, **kind) for code, (kind, text) in _CODES.items()}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -71,24 +59,25 @@ class FieldError:
     field: str
     message: str
 
-    def to_json(self) -> dict[str, str]:
-        """The form it has in `error.details.fields`."""
-        return {"field": self.field, "message": self.message}
-
 
 class StreamerError(Exception):
     """An error that a client is told, with a code of the registry or of a handler's own."""
 
     def __init__(
-        self, code: str, message: str = "", details: dict[str, Any] | None = None, **retry: int
+        self,
+        code: str,
+        message: str = "",
+        details: dict[str, Any] | None = None,
+        *,
+        after_ms: int = RETRY_AFTER_MS,
     ) -> None:
-        """`details` are JSON values that a client may see; `retry` may hold `after_ms`."""
+        """`details` are JSON values that a client may see; `after_ms` is told if retryable."""
         known = ERROR_CODES.get(code)
         self.code = code
         self.message = message or (known.meaning if known else code)
         self.details = dict(details or {})
         self.retryable = known.retryable if known else False
-        self.after_ms = retry.get("after_ms", RETRY_AFTER_MS)
+        self.after_ms = after_ms
         super().__init__(f"{code}: {self.message}")
 
     def to_json(self) -> dict[str, Any]:
@@ -110,7 +99,7 @@ class ValidationError(StreamerError):
     def __init__(self, fields: list[FieldError], request_id: str | None = None) -> None:
         """`request_id` is the message's own id where it could be read."""
         super().__init__(
-            "VALIDATION_ERROR", details={"fields": [field.to_json() for field in fields]}
+            "VALIDATION_ERROR", details={"fields": [dataclasses.asdict(bad) for bad in fields]}
         )
         self.fields = fields
         self.request_id = request_id

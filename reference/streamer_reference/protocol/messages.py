@@ -76,28 +76,24 @@ def _bad_metadata(metadata: Any) -> list[FieldError]:
 Message = dict[str, Any]
 
 
+def _of_request(kind: str, request_id: str, sequence: int, timestamp_ms: int) -> Message:
+    return {
+        "type": kind,
+        "request_id": request_id,
+        "sequence": sequence,
+        "timestamp": timestamp_ms,
+    }
+
+
 def acknowledgment(request_id: str, timestamp_ms: int) -> Message:
     """The first message of a long request: it is stored and will end."""
-    return {
-        "type": "acknowledgment",
-        "request_id": request_id,
-        "sequence": 0,
-        "timestamp": timestamp_ms,
-        "status": "queued",
-        "message": "The request is queued.",
-    }
+    body = {"status": "queued", "message": "The request is queued."}
+    return _of_request("acknowledgment", request_id, 0, timestamp_ms) | body
 
 
 def response(request_id: str, timestamp_ms: int, data: Any) -> Message:
     """The one answer to a short request."""
-    return {
-        "type": "response",
-        "request_id": request_id,
-        "sequence": 0,
-        "timestamp": timestamp_ms,
-        "success": True,
-        "data": data,
-    }
+    return _of_request("response", request_id, 0, timestamp_ms) | {"success": True, "data": data}
 
 
 def progress(
@@ -109,13 +105,8 @@ def progress(
     metadata: dict[str, Any],
 ) -> Message:
     """How far a long request is: `percentage` is finite, 0 to 100, and never falls."""
-    body: Message = {
-        "type": "progress",
-        "request_id": request_id,
-        "sequence": sequence,
-        "timestamp": timestamp_ms,
-        "percentage": percentage,
-    }
+    body = _of_request("progress", request_id, sequence, timestamp_ms)
+    body["percentage"] = percentage
     if message is not None:
         body["message"] = message
     if metadata:
@@ -125,14 +116,7 @@ def progress(
 
 def complete(request_id: str, sequence: int, timestamp_ms: int, body: dict[str, Any]) -> Message:
     """The good outcome of a long request: `body` has either `result` or `result_url`."""
-    return {
-        "type": "complete",
-        "request_id": request_id,
-        "sequence": sequence,
-        "timestamp": timestamp_ms,
-        "success": True,
-        **body,
-    }
+    return _of_request("complete", request_id, sequence, timestamp_ms) | {"success": True} | body
 
 
 def error(

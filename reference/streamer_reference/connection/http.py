@@ -1,13 +1,13 @@
 """A thin HTTP/1.1 client: kept-alive connections to one host, one request at a time on each.
 
-A general client costs more processor time than all the rest of a post. What is left out: redirects,
-cookies, compression, proxies, requests whose body is a stream. Everything that is read is bounded.
+A general client costs more processor time than all the rest of a post. Of an answer only the status
+is told. What is left out besides: redirects, cookies, compression, proxies, requests whose body is
+a stream. Everything that is read is bounded.
 """
 
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import ssl
 from collections.abc import Mapping
 from typing import cast
@@ -22,24 +22,6 @@ CLOSE_S = 1.0
 POOL_MAX = 256  # sockets: posts that hang keep theirs, and must leave some to the others
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Response:
-    """An answer; header names are in lower case."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-    @property
-    def keeps_alive(self) -> bool:
-        """Whether the server takes another request on the same connection."""
-        framed = self.status == 204 or not self.headers.keys().isdisjoint(_FRAMES)
-        return framed and self.headers.get("connection", "").lower() != "close"
-
-
-_FRAMES = frozenset({"content-length", "transfer-encoding"})
-
-
 class HttpClient:
     """Requests to one `http` or `https` origin over at most `pool_max` connections.
 
@@ -47,17 +29,14 @@ class HttpClient:
     keeps its sockets until the process ends.
     """
 
-    def __init__(
-        self, origin: str, *, pool_max: int = POOL_MAX, ssl_context: ssl.SSLContext | None = None
-    ) -> None:
-        """`ssl_context` replaces the system's trust; it is used for `https` only."""
+    def __init__(self, origin: str, *, pool_max: int = POOL_MAX) -> None:
+        """Connect to nothing yet; `ValueError` for what is no such origin."""
         parts = urlsplit(origin)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError(f"not the URL of a web server: {origin!r}")
-        secure = parts.scheme == "https"
+        self._tls = ssl.create_default_context() if parts.scheme == "https" else None
+        self._address = (parts.hostname, parts.port or (443 if self._tls else 80))
         self.host = parts.netloc.rpartition("@")[2]  # as the header and the signature want it
-        self._address = (parts.hostname, parts.port or (443 if secure else 80))
-        self._ssl = (ssl_context or ssl.create_default_context()) if secure else None
         self._places = asyncio.Semaphore(pool_max)
         self._idle: list[_Connection] = []  # the last used is the first used again
         self._open: set[_Connection] = set()
@@ -65,8 +44,8 @@ class HttpClient:
 
     async def request(
         self, method: str, path: str, headers: Mapping[str, str], body: bytes, *, timeout_s: float
-    ) -> Response:
-        """The answer, whatever its status; `headers` name the host, the length is added.
+    ) -> int:
+        """The status of the answer; `headers` name the host, the length is added.
 
         Raises `NotSentError` when no connection was had, `NoAnswerError` when the answer did not
         come whole within `timeout_s`, which includes waiting for a place in the pool.
@@ -106,7 +85,7 @@ class HttpClient:
                 return connection
             connection.abort()
         host, port = self._address
-        _, connection = await loop.create_connection(_Connection, host, port, ssl=self._ssl)
+        _, connection = await loop.create_connection(_Connection, host, port, ssl=self._tls)
         self._open.add(connection)
         connection.lost.add_done_callback(lambda _: self._open.discard(connection))
         return connection
@@ -127,12 +106,12 @@ class _Connection(asyncio.Protocol):
         self.reusable = True
         self.idle_since_s = 0.0
         self._received = bytearray()
-        self._answer: asyncio.Future[Response] | None = None
+        self._answer: asyncio.Future[int] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's own is no subclass
 
-    def exchange(self, request: bytes) -> asyncio.Future[Response]:
+    def exchange(self, request: bytes) -> asyncio.Future[int]:
         self.reusable = False  # until the answer is whole
         self._answer = asyncio.get_running_loop().create_future()
         self._transport.write(request)
@@ -144,57 +123,34 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._received += data
-        self._complete(ended=False)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.reusable = False
-        self._complete(ended=exc is None)
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_exception(NoAnswerError("the connection was closed"))
-        self.lost.set_result(None)
-
-    def _complete(self, *, ended: bool) -> None:
         if self._answer is None or self._answer.done():
-            if self._received:  # nobody asked: whose answer it is cannot be known
-                self.abort()
+            self.abort()  # nobody asked: whose answer it is cannot be known
             return
         try:
-            response = _parse(self._received, ended=ended)
+            answer = _take_answer(self._received)
         except ValueError as problem:
             self._answer.set_exception(NoAnswerError(f"not an HTTP answer: {problem}"))
             self.abort()
             return
-        if response is not None:
-            self.reusable = response.keeps_alive and not self._received and not ended
-            self._answer.set_result(response)
+        if answer is not None:
+            status, framed = answer
+            self.reusable = framed and not self._received
+            self._answer.set_result(status)
+
+    def connection_lost(self, _exc: Exception | None) -> None:
+        self.reusable = False
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_exception(NoAnswerError("the connection was closed"))
+        self.lost.set_result(None)
 
 
-def _parse(received: bytearray, *, ended: bool) -> Response | None:
-    """Take one whole answer out of `received`; None when there is none yet.
+def _take_answer(received: bytearray) -> tuple[int, bool] | None:
+    """Take one answer off the front: its status, and whether another may follow it.
 
+    None when it is not whole yet; interim answers, such as 100, are dropped. An answer of unknown
+    length (chunked, or as long as the connection) is known by its head, and nothing may follow it.
     Raises `ValueError` for what is no answer or is larger than the bounds.
     """
-    head = _parse_head(received)
-    if head is None:
-        return None
-    status, headers, start = head
-    if status in (204, 304):
-        found: tuple[bytes, int] | None = b"", start
-    elif "chunked" in headers.get("transfer-encoding", "").lower():
-        found = _parse_chunks(received, start)
-    elif "content-length" in headers:
-        found = _slice(received, start, int(headers["content-length"]))
-    else:  # as long as the connection lasts
-        found = _slice(received, start, len(received) - start + (0 if ended else 1))
-    if found is None:
-        return None
-    body, end = found
-    del received[:end]
-    return Response(status, headers, body)
-
-
-def _parse_head(received: bytearray) -> tuple[int, dict[str, str], int] | None:
-    """Status, headers and where the body starts; interim answers, such as 100, are dropped."""
     while True:
         end = received.find(b"\r\n\r\n")
         if (len(received) if end < 0 else end) > HEAD_BYTES_MAX:
@@ -204,31 +160,19 @@ def _parse_head(received: bytearray) -> tuple[int, dict[str, str], int] | None:
         status_line, *lines = received[:end].decode("latin-1").split("\r\n")
         if not status_line.startswith("HTTP/1."):
             raise ValueError("no status line")
-        status = int(status_line[9:12])
+        status, end = int(status_line[9:12]), end + 4
         if status >= 200:
-            pairs = (line.partition(":") for line in lines)
-            return status, {name.lower(): value.strip() for name, _, value in pairs}, end + 4
-        del received[: end + 4]
-
-
-def _slice(received: bytearray, start: int, size: int) -> tuple[bytes, int] | None:
-    if not 0 <= size <= BODY_BYTES_MAX:
+            break
+        del received[:end]
+    pairs = (line.partition(":") for line in lines)
+    headers = {name.lower(): value.strip() for name, _, value in pairs}
+    length = "0" if status in (204, 304) else headers.get("content-length")
+    if length is None or "transfer-encoding" in headers:
+        return status, False
+    end += int(length)
+    if not 0 <= int(length) <= BODY_BYTES_MAX:
         raise ValueError("the body is too large")
-    end = start + size
-    return (bytes(received[start:end]), end) if len(received) >= end else None
-
-
-def _parse_chunks(received: bytearray, start: int) -> tuple[bytes, int] | None:
-    body = b""
-    while (line_end := received.find(b"\r\n", start)) >= 0:
-        size = int(received[start:line_end].partition(b";")[0], 16)
-        chunk = _slice(received, line_end + 2, size)
-        if chunk is None or len(received) < chunk[1] + 2:
-            return None
-        start = chunk[1] + 2
-        if size == 0:  # trailers are not asked for, so none are sent
-            return body, start
-        body += chunk[0]
-        if len(body) > BODY_BYTES_MAX:
-            raise ValueError("the body is too large")
-    return None
+    if len(received) < end:
+        return None
+    del received[:end]
+    return status, headers.get("connection", "").lower() != "close"

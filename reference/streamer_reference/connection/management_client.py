@@ -1,4 +1,4 @@
-"""The `@connections` API of API Gateway: post to a connection, ask about it, close it.
+"""The `@connections` API of API Gateway: post to a connection, close it.
 
 One logical call is one HTTP call; repeating is the manager's business. boto3 does the same at ten
 times the cost, which is why this module exists. Source: ApiGatewayManagementApi 2018-11-29.
@@ -6,14 +6,11 @@ times the cost, which is why this module exists. Source: ApiGatewayManagementApi
 
 from __future__ import annotations
 
-import json
-import ssl
-from typing import Any
 from urllib.parse import quote, urlsplit
 
 from streamer_reference.clock import Clock, SystemClock
-from streamer_reference.connection.errors import NoAnswerError, error_for
-from streamer_reference.connection.http import POOL_MAX, HttpClient, Response
+from streamer_reference.connection.errors import error_for
+from streamer_reference.connection.http import HttpClient
 from streamer_reference.sigv4 import Credentials, sign_headers
 
 CALL_S_MAX = 3.0  # one call; a slower answer is no answer
@@ -23,56 +20,35 @@ class ManagementClient:
     """Signed calls to one stage, at `endpoint_url` such as `https://ID.execute-api.REGION.../STAGE`."""
 
     def __init__(
-        self,
-        endpoint_url: str,
-        credentials: Credentials,
-        region: str,
-        *,
-        pool_max: int = POOL_MAX,
-        timeout_s: float = CALL_S_MAX,
-        clock: Clock | None = None,
-        ssl_context: ssl.SSLContext | None = None,
+        self, endpoint_url: str, credentials: Credentials, region: str, clock: Clock | None = None
     ) -> None:
-        """At most `pool_max` connections; `clock` dates the signatures."""
-        self._http = HttpClient(endpoint_url, pool_max=pool_max, ssl_context=ssl_context)
+        """`clock` dates the signatures."""
+        self._http = HttpClient(endpoint_url)
         self._path = urlsplit(endpoint_url).path.rstrip("/") + "/@connections/"
         self._credentials = credentials
         self._region = region
-        self._timeout_s = timeout_s
         self._clock = clock or SystemClock()
 
     async def post_to_connection(
-        self, connection_id: str, data: bytes, *, timeout_s: float | None = None
-    ) -> int:
-        """Send `data` (131,072 bytes at most) to a client; the status, 200.
+        self, connection_id: str, data: bytes, *, timeout_s: float = CALL_S_MAX
+    ) -> None:
+        """Send `data` (131,072 bytes at most) to a client.
 
-        Raises a `SendError`; `timeout_s` shortens the client's own.
+        Raises a `SendError`; `timeout_s` can shorten the 3 s that a call may take.
         """
-        return (await self._call("POST", connection_id, data, timeout_s)).status
+        await self._call("POST", connection_id, data, timeout_s)
 
-    async def get_connection(self, connection_id: str) -> dict[str, Any]:
-        """`connectedAt`, `lastActiveAt` and `identity` of a connection, as the API spells them.
-
-        Raises a `SendError`.
-        """
-        response = await self._call("GET", connection_id)
-        try:
-            answer: dict[str, Any] = json.loads(response.body)
-        except ValueError:
-            raise NoAnswerError("the answer is no JSON", response.status) from None
-        return answer
-
-    async def delete_connection(self, connection_id: str) -> int:
-        """Close a connection; the client sees 1000. The status, 204. Raises a `SendError`."""
-        return (await self._call("DELETE", connection_id)).status
+    async def delete_connection(self, connection_id: str) -> None:
+        """Close a connection; the client sees 1000. Raises a `SendError`."""
+        await self._call("DELETE", connection_id)
 
     async def aclose(self) -> None:
         """Close all sockets, within a second; calls under way end with `NoAnswerError`."""
         await self._http.aclose()
 
     async def _call(
-        self, method: str, connection_id: str, body: bytes = b"", timeout_s: float | None = None
-    ) -> Response:
+        self, method: str, connection_id: str, body: bytes = b"", timeout_s: float = CALL_S_MAX
+    ) -> None:
         path = self._path + quote(connection_id, safe="")
         headers = sign_headers(
             method,
@@ -84,8 +60,7 @@ class ManagementClient:
             service="execute-api",
             now_ms=self._clock.now_ms(),
         )
-        limit_s = self._timeout_s if timeout_s is None else min(timeout_s, self._timeout_s)
-        response = await self._http.request(method, path, headers, body, timeout_s=limit_s)
-        if not 200 <= response.status < 300:
-            raise error_for(response.status)
-        return response
+        limit_s = min(timeout_s, CALL_S_MAX)
+        status = await self._http.request(method, path, headers, body, timeout_s=limit_s)
+        if not 200 <= status < 300:
+            raise error_for(status)

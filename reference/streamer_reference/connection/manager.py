@@ -56,8 +56,7 @@ class SendResult:
 
     outcome: Outcome
     attempts: int = 0  # HTTP calls made
-    error: SendError | None = None
-    may_have_arrived: bool = False  # of a failed one: some attempt had no answer
+    error: SendError | None = None  # of the last one
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -129,7 +128,8 @@ class ConnectionManager:
         self._broadcast_posts = asyncio.Semaphore(BROADCAST_POSTS_MAX)
         self._prompt_posts = asyncio.Semaphore(PROMPT_POSTS_MAX)
         self._sends = 0
-        self._no_sends = asyncio.Event()
+        self._idle = asyncio.Event()  # no send is under way
+        self._idle.set()
         self._closing = False
         self._stopped = asyncio.Event()
 
@@ -139,9 +139,8 @@ class ConnectionManager:
         `repeatable` says that the receiver drops a repeat (a message with `sequence`): only then is
         a post without an answer made again. Waiting for its turn may take another 10 s.
         """
-        return await self._send(
-            _Send(connection_id, data, SEND, repeatable, contextlib.nullcontext)
-        )
+        send = _Send(connection_id, data, SEND, repeatable, posts=contextlib.nullcontext)
+        return await self._send(send)
 
     async def broadcast(self, connection_ids: Iterable[str], data: bytes) -> BroadcastResult:
         """Send the same bytes to each connection at most once, side by side.
@@ -193,22 +192,14 @@ class ConnectionManager:
     async def aclose(self, drain_s: float = 5.0) -> None:
         """Refuse new sends, let those under way end for `drain_s`, then end them; never hangs."""
         self._closing = True
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(drain_s):
-                await self._drained()
+        await _happens(self._idle, drain_s)
         self._stopped.set()
         await self._client.aclose()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(1.0):
-                await self._drained()
-
-    async def _drained(self) -> None:
-        while self._sends:
-            self._no_sends.clear()
-            await self._no_sends.wait()
+        await _happens(self._idle, 1.0)
 
     async def _send(self, send: _Send) -> SendResult:
         self._sends += 1
+        self._idle.clear()
         try:
             result = await self._in_turn(send)
             if self._observe is not None:
@@ -222,7 +213,7 @@ class ConnectionManager:
         finally:
             self._sends -= 1
             if not self._sends:
-                self._no_sends.set()
+                self._idle.set()
 
     async def _in_turn(self, send: _Send) -> SendResult:
         connection = self._connection(send.connection_id)
@@ -263,7 +254,7 @@ class ConnectionManager:
 
     async def _attempts(self, send: _Send) -> SendResult:
         now_s = asyncio.get_running_loop().time
-        attempts, may_have_arrived = 0, False
+        attempts = 0
         began_s: float | None = None
         while True:
             async with send.posts():
@@ -277,32 +268,32 @@ class ConnectionManager:
                     return SendResult(Outcome.DELIVERED, attempts)
                 except SendError as problem:
                     error = problem
-            may_have_arrived |= error.may_have_arrived
             pause_s = None
             if error.retryable and (send.repeatable or not error.may_have_arrived):
                 pause_s = send.backoff.pause_s(attempts, now_s() - began_s, self._dice())
-            if pause_s is None or await self._stopped_within(pause_s):
+            if pause_s is None or await _happens(self._stopped, pause_s):
                 outcome = Outcome.GONE if isinstance(error, GoneError) else Outcome.FAILED
-                return SendResult(outcome, attempts, error, may_have_arrived)
-
-    async def _stopped_within(self, pause_s: float) -> bool:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(pause_s):
-                await self._stopped.wait()
-        return self._stopped.is_set()
+                return SendResult(outcome, attempts, error)
 
     def _connection(self, connection_id: str) -> _Connection:
         now_s = asyncio.get_running_loop().time()
-        connection = self._connections.get(connection_id)
-        if connection is None:
-            while self._connections:
-                oldest_id, oldest = next(iter(self._connections.items()))
-                full = len(self._connections) >= CONNECTIONS_MAX
-                if oldest.users or not (full or now_s - oldest.last_used_s > UNUSED_S_MAX):
+        known = self._connections
+        if connection_id not in known:
+            while known:
+                oldest_id, oldest = next(iter(known.items()))
+                needed = now_s - oldest.last_used_s <= UNUSED_S_MAX and len(known) < CONNECTIONS_MAX
+                if oldest.users or needed:
                     break
-                del self._connections[oldest_id]
-            connection = self._connections[connection_id] = _Connection()
-        else:
-            self._connections.move_to_end(connection_id)
-        connection.last_used_s = now_s
-        return connection
+                del known[oldest_id]
+            known[connection_id] = _Connection()
+        known.move_to_end(connection_id)
+        known[connection_id].last_used_s = now_s
+        return known[connection_id]
+
+
+async def _happens(event: asyncio.Event, within_s: float) -> bool:
+    """Whether the event comes in that time."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(within_s):
+            await event.wait()
+    return event.is_set()

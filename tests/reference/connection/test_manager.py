@@ -124,7 +124,7 @@ async def test_time_is_bounded_to_ten_seconds():
     client = FakeClient({"c": [HANG] * 9})
     result = await _manager(client).send("c", b"x")
     assert result.outcome is Outcome.FAILED
-    assert result.may_have_arrived
+    assert isinstance(result.error, NoAnswerError)
     assert len(client.posts) == 4
     assert _now() == pytest.approx(10.0)
 
@@ -147,7 +147,7 @@ async def test_no_answer_is_repeated_only_where_a_repeat_can_be_dropped():
     client = FakeClient({"c": [NoAnswerError], "d": [NotSentError]})
     manager = _manager(client)
     lost = await manager.send("c", b"x", repeatable=False)
-    assert (lost.outcome, lost.attempts, lost.may_have_arrived) == (Outcome.FAILED, 1, True)
+    assert (lost.outcome, lost.attempts) == (Outcome.FAILED, 1)
     sent = await manager.send("d", b"x", repeatable=False)
     assert (sent.outcome, sent.attempts) == (Outcome.DELIVERED, 2)
 
@@ -189,10 +189,11 @@ async def test_gone_with_others_waiting_keeps_their_order():
     assert [data for _, data in client.taken] == [b"1", b"2"]
 
 
+@pytest.mark.parametrize("kind", [ServiceError, NotSentError, NoAnswerError])
 @virtual_time
-async def test_three_failed_sends_open_the_circuit_of_that_connection_alone():
+async def test_three_failed_sends_open_the_circuit_of_that_connection_alone(kind):
     """Refused for 30 s without a post, then one trial; another connection notices nothing."""
-    client = FakeClient({"c": [ServiceError] * 15})
+    client = FakeClient({"c": [kind] * 15})
     manager = _manager(client)
     for failures in (1, 2, 3):
         assert (await manager.send("c", b"x")).attempts == 5
@@ -205,6 +206,37 @@ async def test_three_failed_sends_open_the_circuit_of_that_connection_alone():
     await pass_time(30)
     assert (await manager.send("c", b"x")).outcome is Outcome.DELIVERED
     assert manager.health("c").circuit is State.CLOSED
+
+
+@virtual_time
+async def test_a_trial_that_fails_is_the_only_one_for_thirty_seconds():
+    """Whoever waits behind the trial is refused with it; the next trial may succeed."""
+    client = FakeClient({"c": [ServiceError] * 20})
+    manager = _manager(client)
+    for _ in range(3):
+        await manager.send("c", b"x")
+    await pass_time(30)
+    posts = len(client.posts)
+    trial, *others = await asyncio.gather(*(manager.send("c", b"x") for _ in range(10)))
+    assert isinstance(trial.error, ServiceError)
+    assert {type(other.error) for other in others} == {CircuitOpenError}
+    assert len(client.posts) == posts + 5
+    await pass_time(29)
+    assert isinstance((await manager.send("c", b"x")).error, CircuitOpenError)
+    await pass_time(1.01)
+    assert (await manager.send("c", b"x")).outcome is Outcome.DELIVERED
+
+
+@virtual_time
+async def test_a_broadcast_counts_for_the_circuit_too():
+    """Three broadcasts without an answer, and the fourth loses no time with that recipient."""
+    manager = _manager(FakeClient({"c": [HANG] * 9}))
+    for _ in range(3):
+        assert (await manager.broadcast(["c"], b"x")).failed == 1
+    assert manager.health("c").circuit is State.OPEN
+    began_s = _now()
+    assert (await manager.broadcast(["c", "d"], b"x")) == BroadcastResult(1, 0, 1)
+    assert _now() - began_s < 0.1
 
 
 @virtual_time
@@ -395,6 +427,24 @@ async def test_closing_lets_sends_end():
     assert isinstance((await manager.send("d", b"x")).error, ManagerClosedError)
     assert client.closed.is_set()
     assert _now() < 2
+
+
+@virtual_time
+async def test_closing_during_a_broadcast_drains_it():
+    """Who is being posted to has it; who was not begun is refused and counted as failed."""
+    client = FakeClient({"slow": [ThrottledError]}, latency_s=0.1)
+    manager = _manager(client)
+    ids = ["slow", *map(str, range(1500))]
+    broadcast = asyncio.create_task(manager.broadcast(ids, b"x"))
+    await pass_time(0.05)
+    under_way = client.under_way
+    await manager.aclose()
+    counted = await broadcast
+    assert counted.delivered >= under_way > 0
+    assert counted.delivered == len({name for name, _ in client.taken})
+    assert counted.delivered + counted.failed == 1501
+    assert _now() < 6
+    assert not client.under_way
 
 
 @virtual_time

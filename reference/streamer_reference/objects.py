@@ -7,7 +7,7 @@ S3's. Keys name objects for ever: a put of the same key replaces the whole objec
 from __future__ import annotations
 
 import asyncio
-import os
+import dataclasses
 import re
 import shutil
 import tempfile
@@ -33,55 +33,46 @@ class ObjectStore(Protocol):
         ...
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
 class LocalObjectStore:
-    """Files below `directory`, private to the user, served at `base_url` (`http://HOST/objects`)."""
+    """Files below `directory`, private to the user, served at `base_url` (`http://HOST/objects`).
 
-    def __init__(
-        self,
-        directory: Path,
-        base_url: str,
-        credentials: Credentials,
-        region: str,
-        clock: Clock | None = None,
-    ) -> None:
-        """The gateway that serves `base_url` must hold the same credentials."""
-        self._directory = directory
-        self._base_url = base_url.rstrip("/")
-        self._credentials = credentials
-        self._region = region
-        self._clock = clock or SystemClock()
+    The gateway that serves them must hold the same credentials.
+    """
+
+    directory: Path
+    base_url: str
+    credentials: Credentials
+    region: str
+    clock: Clock = dataclasses.field(default_factory=SystemClock)
 
     async def put(self, key: str, data: bytes | Path, content_type: str) -> None:
         """Store in one step: nobody sees half an object. `ValueError` for a bad key."""
         del content_type  # the gateway derives it from the key's suffix
-        await asyncio.to_thread(self._write, self._directory / _checked(key), data)
+        await asyncio.to_thread(_write, self.directory / _checked(key), data)
 
     def presign(self, key: str, expires_s: int) -> str:
         """A URL signed as S3's are; `ValueError` for a bad key or more than seven days."""
         return presign_url(
             "GET",
-            f"{self._base_url}/{_checked(key)}",
-            credentials=self._credentials,
-            region=self._region,
-            now_ms=self._clock.now_ms(),
+            f"{self.base_url.rstrip('/')}/{_checked(key)}",
+            credentials=self.credentials,
+            region=self.region,
+            now_ms=self.clock.now_ms(),
             expires_s=expires_s,
         )
 
-    @staticmethod
-    def _write(path: Path, data: bytes | Path) -> None:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".put-")  # mode 600
-        try:
-            with os.fdopen(descriptor, "wb") as target:
-                if isinstance(data, Path):
-                    with data.open("rb") as source:
-                        shutil.copyfileobj(source, target)
-                else:
-                    target.write(data)
-            Path(name).replace(path)
-        except BaseException:
-            Path(name).unlink()
-            raise
+
+def _write(path: Path, data: bytes | Path) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".put-") as folder:  # the user's own
+        whole = Path(folder, "whole")
+        whole.touch(mode=0o600)
+        if isinstance(data, Path):
+            shutil.copyfile(data, whole)
+        else:
+            whole.write_bytes(data)
+        whole.replace(path)
 
 
 def _checked(key: str) -> str:

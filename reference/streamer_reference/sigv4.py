@@ -12,7 +12,6 @@ import functools
 import hashlib
 import hmac
 import time
-from collections.abc import Mapping
 from urllib.parse import quote, urlsplit
 
 ALGORITHM = "AWS4-HMAC-SHA256"
@@ -39,28 +38,26 @@ def sign_headers(
     region: str,
     service: str,
     now_ms: int,
-    headers: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
-    """Every header of the signed request, in lower case: `headers`, host and the signature's own.
+    """The headers that the request must have, in lower case: host and the signature's own.
 
     `path` is as on the request line, without a query; `host` is with the port unless it is the
     scheme's own. The peer accepts the signature for about five minutes around `now_ms`.
     """
     moment, scope = _moment_and_scope(now_ms // 1000, region, service)
-    signed = {**(headers or {}), "host": host, "x-amz-date": moment}
+    headers = {"host": host, "x-amz-date": moment}  # in the order of their names, as is signed
     if credentials.session_token is not None:
-        signed["x-amz-security-token"] = credentials.session_token
-    names = sorted(signed)
-    lines = "".join([f"{name}:{signed[name]}\n" for name in names])
-    names_signed = ";".join(names)
+        headers["x-amz-security-token"] = credentials.session_token
+    lines = "".join([f"{name}:{value}\n" for name, value in headers.items()])
+    names = ";".join(headers)
     digest = hashlib.sha256(body).hexdigest()
-    canonical = f"{method}\n{_canonical_path(path)}\n\n{lines}\n{names_signed}\n{digest}"
+    canonical = f"{method}\n{_canonical_path(path)}\n\n{lines}\n{names}\n{digest}"
     signature = _signature(credentials, moment, scope, canonical)
-    signed["authorization"] = (
+    headers["authorization"] = (
         f"{ALGORITHM} Credential={credentials.access_key_id}/{scope}, "
-        f"SignedHeaders={names_signed}, Signature={signature}"
+        f"SignedHeaders={names}, Signature={signature}"
     )
-    return signed
+    return headers
 
 
 def presign_url(
@@ -71,15 +68,14 @@ def presign_url(
     region: str,
     now_ms: int,
     expires_s: int,
-    service: str = "s3",
 ) -> str:
-    """`url` (without a query, its path quoted) with a signature good for `expires_s` seconds.
+    """An object's `url` (without a query, its path quoted), signed for `expires_s` seconds.
 
     At most seven days. Whoever holds the result may use it: it belongs in no log.
     """
     if not 0 < expires_s <= PRESIGNED_S_MAX:
         raise ValueError(f"a presigned URL lives 1 to {PRESIGNED_S_MAX} s, not {expires_s}")
-    moment, scope = _moment_and_scope(now_ms // 1000, region, service)
+    moment, scope = _moment_and_scope(now_ms // 1000, region, "s3")
     parameters = {
         "X-Amz-Algorithm": ALGORITHM,
         "X-Amz-Credential": f"{credentials.access_key_id}/{scope}",

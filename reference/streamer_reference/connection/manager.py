@@ -12,9 +12,10 @@ import collections
 import contextlib
 import dataclasses
 import enum
+import functools
 import logging
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 
 from streamer_reference.clock import Clock, SystemClock
 from streamer_reference.connection.errors import (
@@ -88,6 +89,32 @@ class _Send:
     posts: Callable[[], contextlib.AbstractAsyncContextManager[None]]
 
 
+class _BroadcastPost:
+    """The place of one post of a broadcast; a slow one leaves it to the next, within a bound."""
+
+    __slots__ = ("_late", "_places", "_slow")
+
+    def __init__(self, places: asyncio.Semaphore, slow: set[_BroadcastPost]) -> None:
+        self._places = places
+        self._slow = slow
+
+    async def __aenter__(self) -> None:
+        await self._places.acquire()
+        self._late = asyncio.get_running_loop().call_later(PROMPT_S, self._leave)
+
+    def _leave(self) -> None:
+        if len(self._slow) < BROADCAST_POSTS_MAX - PROMPT_POSTS_MAX:
+            self._slow.add(self)
+            self._places.release()
+
+    async def __aexit__(self, *_error: object) -> None:
+        if self in self._slow:
+            self._slow.remove(self)
+        else:
+            self._late.cancel()
+            self._places.release()
+
+
 class _Connection:
     """The turn and the circuit of one connection."""
 
@@ -125,8 +152,8 @@ class ConnectionManager:
         self._clock = clock or SystemClock()
         self._dice = dice
         self._connections: collections.OrderedDict[str, _Connection] = collections.OrderedDict()
-        self._broadcast_posts = asyncio.Semaphore(BROADCAST_POSTS_MAX)
         self._prompt_posts = asyncio.Semaphore(PROMPT_POSTS_MAX)
+        self._broadcast_post = functools.partial(_BroadcastPost, self._prompt_posts, set())
         self._sends = 0
         self._idle = asyncio.Event()  # no send is under way
         self._idle.set()
@@ -162,19 +189,6 @@ class ConnectionManager:
                 await room.acquire()
                 recipients.create_task(deliver(connection_id))
         return BroadcastResult(*(counts[outcome] for outcome in Outcome))
-
-    @contextlib.asynccontextmanager
-    async def _broadcast_post(self) -> AsyncIterator[None]:
-        """The place of one post; one that is slow gives its own to the next."""
-        async with self._broadcast_posts:
-            await self._prompt_posts.acquire()
-            with contextlib.ExitStack() as place:
-                place.callback(self._prompt_posts.release)
-                late = asyncio.get_running_loop().call_later(PROMPT_S, place.close)
-                try:
-                    yield
-                finally:
-                    late.cancel()
 
     def health(self, connection_id: str) -> Health:
         """What is known of a connection; of an unknown one, that nothing is wrong."""

@@ -382,6 +382,7 @@ async def test_posts_that_hang_leave_room_for_others():
     assert client.under_way == manager_module.BROADCAST_POSTS_MAX
     assert client.under_way <= POOL_MAX - 64
     assert (await broadcast).failed == 500
+    assert not client.under_way
     assert manager._prompt_posts._value == manager_module.PROMPT_POSTS_MAX
 
 

@@ -18,7 +18,7 @@ from streamproof.terminal import say
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from streamproof.nemesis.schedule import Options
     from streamproof.results import NemesisResult, SeedResult
@@ -31,6 +31,7 @@ streamproof nemesis --seed 7 --requests 200 --kills 3   a smaller run of another
 streamproof nemesis --kills 0 --pauses 0 --disconnects 20   clients alone
 """
 TARGET = "embedded"
+LOG_LEVEL = "STREAMER_LOG_LEVEL"
 SEEDS_MAX = 10_000
 SEED_MAX = 2**32 - 1
 WITHIN_S = 120.0
@@ -87,14 +88,12 @@ def run(args: argparse.Namespace) -> ExitCode:
     from streamproof.report import progress, render  # noqa: PLC0415 - likewise
     from streamproof.results import NemesisResult, Results  # noqa: PLC0415 - likewise
 
-    os.environ["STREAMER_LOG_LEVEL"] = "error"  # what is injected on purpose is no news
-    logging.getLogger("streamproof").setLevel(logging.CRITICAL)
     started = datetime.datetime.now(datetime.UTC)
     begun_s = time.monotonic()
     run_id = runs.run_id(started, "nemesis")
     folder = runs.folder_for(run_id, args.out)
     seeds: list[SeedResult] = []
-    with progress.shown("nemesis") as show:
+    with _quiet(), progress.shown("nemesis") as show:
         for seed in range(args.seed, args.seed + args.seeds):
             seeds.append(_seed(options, seed, folder, args.within, show))
             show(line(seeds[-1]))
@@ -113,6 +112,22 @@ def run(args: argparse.Namespace) -> ExitCode:
         for text in (*table(found), *_troubles(found), closing(found), str(folder)):
             say(text)
     return results.exit_code
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Leave out what is injected on purpose: it is no news."""
+    log, level = logging.getLogger("streamproof"), os.environ.get(LOG_LEVEL)
+    before = log.level
+    os.environ[LOG_LEVEL] = "error"
+    log.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
+        os.environ.pop(LOG_LEVEL)
+        if level is not None:
+            os.environ[LOG_LEVEL] = level
 
 
 def _seed(

@@ -43,7 +43,7 @@ class ManagementClient:
         await self._call("DELETE", connection_id)
 
     async def aclose(self) -> None:
-        """Close all sockets, within a second; calls under way end with `NoAnswerError`."""
+        """Close all sockets, at once; calls under way end with `NoAnswerError`."""
         await self._http.aclose()
 
     async def _call(

@@ -18,13 +18,7 @@ import random
 from collections.abc import Awaitable, Callable, Iterable
 
 from streamer_reference.clock import Clock, SystemClock
-from streamer_reference.connection.errors import (
-    CircuitOpenError,
-    GoneError,
-    ManagerClosedError,
-    QueueFullError,
-    SendError,
-)
+from streamer_reference.connection import errors
 from streamer_reference.connection.http import POOL_MAX
 from streamer_reference.connection.management_client import ManagementClient
 from streamer_reference.core.backoff import Backoff
@@ -57,7 +51,7 @@ class SendResult:
 
     outcome: Outcome
     attempts: int = 0  # HTTP calls made
-    error: SendError | None = None  # of the last one
+    error: errors.SendError | None = None  # of the last one
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -232,14 +226,14 @@ class ConnectionManager:
     async def _in_turn(self, send: _Send) -> SendResult:
         connection = self._connection(send.connection_id)
         if connection.users >= WAITING_MAX:
-            return SendResult(Outcome.FAILED, error=QueueFullError())
+            return SendResult(Outcome.FAILED, error=errors.QueueFullError())
         connection.users += 1
         try:
             async with asyncio.timeout(send.backoff.total_s) as limit, connection.turn:
                 limit.reschedule(None)  # its turn has come
                 result = await self._guarded(connection, send)
         except TimeoutError:
-            return SendResult(Outcome.FAILED, error=QueueFullError())
+            return SendResult(Outcome.FAILED, error=errors.QueueFullError())
         finally:
             connection.users -= 1
         if result.outcome is Outcome.GONE:
@@ -249,9 +243,9 @@ class ConnectionManager:
     async def _guarded(self, connection: _Connection, send: _Send) -> SendResult:
         now_s = asyncio.get_running_loop().time
         if self._closing:
-            return SendResult(Outcome.FAILED, error=ManagerClosedError())
+            return SendResult(Outcome.FAILED, error=errors.ManagerClosedError())
         if not connection.circuit.admits(now_s()):
-            return SendResult(Outcome.FAILED, error=CircuitOpenError())
+            return SendResult(Outcome.FAILED, error=errors.CircuitOpenError())
         connection.circuit = connection.circuit.begin()
         result = None
         try:
@@ -280,13 +274,13 @@ class ConnectionManager:
                         send.connection_id, send.data, timeout_s=left_s
                     )
                     return SendResult(Outcome.DELIVERED, attempts)
-                except SendError as problem:
+                except errors.SendError as problem:
                     error = problem
             pause_s = None
             if error.retryable and (send.repeatable or not error.may_have_arrived):
                 pause_s = send.backoff.pause_s(attempts, now_s() - began_s, self._dice())
             if pause_s is None or await _happens(self._stopped, pause_s):
-                outcome = Outcome.GONE if isinstance(error, GoneError) else Outcome.FAILED
+                outcome = Outcome.GONE if isinstance(error, errors.GoneError) else Outcome.FAILED
                 return SendResult(outcome, attempts, error)
 
     def _connection(self, connection_id: str) -> _Connection:

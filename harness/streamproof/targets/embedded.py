@@ -56,7 +56,6 @@ MUTANT = "streamproof.targets.mutants.worker.handler"  # plants what the variabl
 WORKER_S = 900.0  # Lambda's longest
 OPEN = ("PENDING", "RETRYING")
 HELD = "PROCESSING"
-FREE_S = 0.2  # a transaction takes milliseconds
 
 Core = Callable[[dict[str, Any], Services, Any], Awaitable[Any]]
 
@@ -189,16 +188,6 @@ class Stack:
             for function in self.gateway.process_ids()
             for log_stream, pid in self.gateway.log_streams(function).items()
         }
-
-    def store_is_free(self) -> bool:
-        """Tell whether the store takes a write soon: nobody stands still inside a transaction."""
-        with contextlib.closing(sqlite3.connect(self._state.store, timeout=FREE_S)) as store:
-            try:
-                store.execute("BEGIN IMMEDIATE")
-            except sqlite3.OperationalError:
-                return False
-            store.rollback()
-            return True
 
     def _invoke(self, function: str, event: dict[str, Any]) -> None:
         self.gateway.invoke_async(function, event)

@@ -185,11 +185,10 @@ def test_programs_that_do_not_start_are_named() -> None:
         resolve("cmd: ").__enter__()
 
 
-def test_a_program_that_ignores_the_request_is_killed(monkeypatch) -> None:
+def test_a_program_that_ignores_the_request_is_killed() -> None:
     """Stopping ends it whatever it does, and may be asked twice."""
-    monkeypatch.setattr("streamproof.targets.process.STOP_TIMEOUT_S", 0.2)
     code = "import signal; signal.signal(15, signal.SIG_IGN); print(1, flush=True); signal.pause()"
-    child = Child([sys.executable, "-c", code], "it", timeout_s=10)
+    child = Child([sys.executable, "-c", code], "it", timeout_s=10, patience_s=0.2)
     child.stop()
     assert child.process.returncode == -9
     child.stop()

@@ -9,16 +9,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from streamer_reference.protocol import limits
 from streamer_reference.protocol.codec import decode, encode
 from streamer_reference.protocol.errors import FieldError, StreamerError, ValidationError
-from streamer_reference.protocol.limits import (
-    ACTION_PATTERN,
-    ID_PATTERN,
-    MESSAGE_BYTES_MAX,
-    METADATA_ENTRIES_MAX,
-    METADATA_KEY_CHARS_MAX,
-    METADATA_VALUE_CHARS_MAX,
-)
 
 FIELDS_MAX = 100  # named when naming all would not fit
 ENVELOPE_BYTES = 512  # what a message adds to an error or a result, generously
@@ -39,21 +32,18 @@ def parse_request(text: str) -> Request:
     message = decode(text)
     if not isinstance(message, dict):
         raise ValidationError([FieldError("$", "must be a JSON object")])
-    request_id = message.get("id")
-    id_is_good = isinstance(request_id, str) and ID_PATTERN.fullmatch(request_id) is not None
-    bad = []
-    if "id" in message and not id_is_good:
-        bad.append(FieldError("id", "must be 1 to 128 visible ASCII characters"))
-    action = message.get("action")
-    if not isinstance(action, str) or not ACTION_PATTERN.fullmatch(action):
-        bad.append(FieldError("action", "must be 1 to 64 of A-Z a-z 0-9 . _ -"))
-    payload = message.get("payload", {})
-    if not isinstance(payload, dict):
-        bad.append(FieldError("payload", "must be an object"))
-    metadata = message.get("metadata", {})
-    bad.extend(_bad_metadata(metadata))
-    if message.get("type", "request") != "request":
-        bad.append(FieldError("type", 'must be "request" when it is there'))
+    request_id, action = message.get("id"), message.get("action")
+    payload, metadata = message.get("payload", {}), message.get("metadata", {})
+    id_is_good = isinstance(request_id, str) and limits.ID_PATTERN.fullmatch(request_id) is not None
+    action_is_good = isinstance(action, str) and limits.ACTION_PATTERN.fullmatch(action) is not None
+    rules = (
+        ("id", id_is_good or "id" not in message, "must be 1 to 128 visible ASCII characters"),
+        ("action", action_is_good, "must be 1 to 64 of A-Z a-z 0-9 . _ -"),
+        ("payload", isinstance(payload, dict), "must be an object"),
+        ("type", message.get("type", "request") == "request", 'must be "request" or absent'),
+    )
+    bad = [FieldError(field, rule) for field, is_kept, rule in rules if not is_kept]
+    bad += _bad_metadata(metadata)
     if bad:
         raise ValidationError(bad, request_id if id_is_good else None)
     return Request(request_id, str(action), payload, metadata)
@@ -62,14 +52,16 @@ def parse_request(text: str) -> Request:
 def _bad_metadata(metadata: Any) -> list[FieldError]:
     if not isinstance(metadata, dict):
         return [FieldError("metadata", "must be an object")]
-    if len(metadata) > METADATA_ENTRIES_MAX:
-        return [FieldError("metadata", f"must have at most {METADATA_ENTRIES_MAX} entries")]
+    if len(metadata) > limits.METADATA_ENTRIES_MAX:
+        return [FieldError("metadata", f"must have at most {limits.METADATA_ENTRIES_MAX} entries")]
     return [
-        FieldError(f"metadata.{key[:METADATA_KEY_CHARS_MAX]}", "must be a text of bounded length")
+        FieldError(
+            f"metadata.{key[: limits.METADATA_KEY_CHARS_MAX]}", "must be a text of bounded length"
+        )
         for key, value in metadata.items()
-        if len(key) > METADATA_KEY_CHARS_MAX
+        if len(key) > limits.METADATA_KEY_CHARS_MAX
         or not isinstance(value, str)
-        or len(value) > METADATA_VALUE_CHARS_MAX
+        or len(value) > limits.METADATA_VALUE_CHARS_MAX
     ]
 
 
@@ -160,7 +152,7 @@ def _with(failure: StreamerError, message: str, details: dict[str, Any]) -> Stre
 
 def _fits(failure: StreamerError) -> bool:
     try:
-        return len(encode(failure.to_json()).encode()) + ENVELOPE_BYTES <= MESSAGE_BYTES_MAX
+        return len(encode(failure.to_json()).encode()) + ENVELOPE_BYTES <= limits.MESSAGE_BYTES_MAX
     except (TypeError, ValueError):
         return False
 

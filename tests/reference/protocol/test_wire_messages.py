@@ -76,7 +76,7 @@ def test_each_bad_member_is_named(members, field):
 def test_all_bad_members_are_named_at_once():
     """A client need not send five times to hear of five mistakes."""
     text = json.dumps({"id": 1, "payload": 2, "metadata": 3, "type": 4})
-    assert _bad(text) == (["id", "action", "payload", "metadata", "type"], None)
+    assert _bad(text) == (["id", "action", "payload", "type", "metadata"], None)
     for text in ("[]", "1", '"x"', "null", "{"):
         assert _bad(text) == (["$"], None)
 

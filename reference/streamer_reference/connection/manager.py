@@ -168,20 +168,18 @@ class ConnectionManager:
 
         A recipient has 2 s for its attempts from its first one; none waits for another's retries.
         """
-        room = asyncio.Semaphore(RECIPIENTS_AT_ONCE_MAX)
+        recipients = list(dict.fromkeys(connection_ids))
+        next_ones = iter(recipients)
         counts = collections.Counter[Outcome]()
 
-        async def deliver(connection_id: str) -> None:
-            try:
+        async def deliver() -> None:
+            for connection_id in next_ones:
                 send = _Send(connection_id, data, BROADCAST, False, self._broadcast_post)
                 counts[(await self._send(send)).outcome] += 1
-            finally:
-                room.release()
 
-        async with asyncio.TaskGroup() as recipients:
-            for connection_id in dict.fromkeys(connection_ids):
-                await room.acquire()
-                recipients.create_task(deliver(connection_id))
+        async with asyncio.TaskGroup() as lanes:
+            for _ in recipients[:RECIPIENTS_AT_ONCE_MAX]:
+                lanes.create_task(deliver())
         return BroadcastResult(*(counts[outcome] for outcome in Outcome))
 
     def health(self, connection_id: str) -> Health:

@@ -96,7 +96,9 @@ def test_scenarios_do_not_import_the_reference() -> None:
 def test_the_paths_that_the_architecture_names_are_there() -> None:
     """A table that points to what was moved sends a reader nowhere."""
     text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
-    named = set(re.findall(r"`((?:reference|harness|scenarios|reports|tests|docs)/[\w./-]*)`", text))
+    named = set(
+        re.findall(r"`((?:reference|harness|scenarios|reports|tests|docs)/[\w./-]*)`", text)
+    )
     named |= set(re.findall(r"\]\((?!https?:)([^)#]+)\)", text))
     assert len(named) > 20
     assert not {path for path in named if not (ROOT / path).exists()}

@@ -28,9 +28,7 @@ class _Clock:
 @pytest.fixture
 async def built(tmp_path, monkeypatch, capsys):
     """Services on a clock of their own, the metrics' lines, and the log of building."""
-    monkeypatch.setattr(
-        Registry, "load_entry_points", lambda self: ["team: it is broken"]
-    )
+    monkeypatch.setattr(Registry, "load_entry_points", lambda self: ["team: it is broken"])
     pem = serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
     key = tmp_path / "key.pem"
     key.write_bytes(ec.generate_private_key(ec.SECP256R1()).public_key().public_bytes(*pem))

@@ -2,12 +2,14 @@
 
 A number is taken by storing its message, then the message is posted until every receiver has it or
 is gone, and only then is the next number taken. So a crash leaves no gap and no number with two
-contents: whoever takes the request over posts the stored message again, byte for byte.
+contents: whoever takes the request over posts the stored message again, byte for byte. The newest
+progress behind it is noted without a number, for `status` and for whoever takes over.
 """
 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -15,18 +17,19 @@ from typing import Any
 from streamer_reference.clock import Clock
 from streamer_reference.connection.errors import CallerError
 from streamer_reference.connection.manager import ConnectionManager, Outcome, SendResult
-from streamer_reference.core.coalescing import Coalescing, Update
+from streamer_reference.core.coalescing import INTERVAL_MS, Coalescing, Update
 from streamer_reference.core.states import Status
 from streamer_reference.observability.logs import log
 from streamer_reference.protocol import messages
 from streamer_reference.protocol.codec import encode
 from streamer_reference.protocol.errors import StreamerError
 from streamer_reference.protocol.limits import MESSAGE_BYTES_MAX
-from streamer_reference.store.base import RequestQueue, Stored
+from streamer_reference.store.base import RequestQueue, Stored, StoreError
 
 BEHIND_MAX = 10  # progress messages under way to one subscriber, a second's worth
 REPOST_PAUSE_S = 0.25  # after a send that failed with all its retries
 TELLING_S = 0.1  # no longer than progress messages are apart, so that it delays none
+DRAIN_S = 2.0  # how long an outcome, or an attempt that lost, waits for the message under way
 TELLING_GONE_S = 2.0  # while the request's own connection is gone
 
 
@@ -49,7 +52,10 @@ class Outbox:
         self._message = stored.outbox.message
         self._subscribers = stored.subscribers
         self._closed = stored.outbox.closed
+        self._ended = stored.request.outcome is not None
         self.taken = stored.outbox.taken
+        noted = stored.outbox.waiting
+        self.waiting = None if noted is None else Update(**json.loads(noted))
         self._telling: dict[str, set[asyncio.Task[SendResult]]] = {}
         self._own_gone = False
 
@@ -111,33 +117,46 @@ class Outbox:
             return True
         return result.outcome is not Outcome.FAILED
 
-    async def progress(self, update: Update) -> None:
-        """Take the next number for a progress message; raises `LostError`."""
-        now_ms = self._clock.now_ms()
+    async def progress(self, update: Update, now_ms: int) -> None:
+        """Take the next number for a progress message; raises `LostError`.
+
+        Once the outcome is recorded nobody holds the request; the number alone is the condition.
+        """
         message = self._progress_text(update.percentage, now_ms, update.message, update.metadata)
         if len(message.encode()) > MESSAGE_BYTES_MAX:  # never taken, it would leave a gap
             log("warning", "progress does not fit", request_id=self.request.request_id)
             message = self._progress_text(update.percentage, now_ms, None, {})
         self.taken = False  # until the write has answered, nobody knows what the last message is
-        subscribers = await self._queue.save_progress(
-            self.request.key,
-            self.request.attempt,
-            self._sequence + 1,
-            message,
-            update.percentage,
-            now_ms,
-        )
+        key, sequence, subscribers = self.request.key, self._sequence + 1, None
+        if not self._ended:
+            subscribers = await self._queue.save_progress(
+                key, self.request.attempt, sequence, message, update.percentage, now_ms
+            )
+        if subscribers is None and self._ended:  # perhaps since that write began
+            subscribers = await self._queue.close(key, sequence, message, now_ms, update.percentage)
         self.taken = True  # it was before; now it is known that this is still the last message
         self._stored(message, subscribers, closed=False)
 
-    async def finish(self, status: Status, outcome: Mapping[str, Any], message: Any) -> None:
+    async def note(self, update: Update) -> None:
+        """Keep what waits for its number: readable, and for a takeover; raises `LostError`."""
+        if self._ended:
+            return
+        key, attempt = self.request.key, self.request.attempt
+        text = encode(dataclasses.asdict(update))
+        noted = await self._queue.note(key, attempt, text, update.percentage)
+        if not (noted or self._ended):
+            raise LostError
+
+    async def finish(
+        self, status: Status, outcome: Mapping[str, Any], message: Any, waiting: Update | None
+    ) -> None:
         """Record the outcome of the attempt that holds the request; raises `LostError`.
 
-        The outcome takes its number in the same write when what went before was taken; otherwise
-        `close` numbers it afterwards.
+        The outcome takes its number in the same write when what went before was taken and nothing
+        is `waiting`; otherwise `progress` and `close` number the two afterwards.
         """
         now_ms = self._clock.now_ms()
-        text = self._outcome_text(message, now_ms) if self.taken else None
+        text = self._outcome_text(message, now_ms) if self.taken and waiting is None else None
         subscribers = await self._queue.finish(
             self.request.key,
             self.request.attempt,
@@ -145,11 +164,13 @@ class Outbox:
             encode(outcome),
             None if text is None else (self._sequence + 1, text),
             now_ms,
+            None if waiting is None else encode(dataclasses.asdict(waiting)),
         )
         if text is not None:
             self._stored(text, subscribers, closed=True)
         elif subscribers is None:
             raise LostError
+        self._ended = True
 
     async def close(self, message: Any) -> None:
         """Number the outcome of a request that has ended; raises `LostError` when another did."""
@@ -197,9 +218,10 @@ class ProgressReporter:
         self._outbox = outbox
         self._clock = clock
         self._loop = asyncio.get_running_loop()
-        self._coalescing = Coalescing(floor=floor, last_sent_ms=last_sent_ms)
+        self._coalescing = Coalescing(floor, last_sent_ms, outbox.waiting)
         self._metadata: dict[str, Any] = {}
         self._wake = asyncio.Event()
+        self._wake.set()
         self._draining = False
         self._flushing = False
         self._task = asyncio.create_task(self._pump())
@@ -218,6 +240,11 @@ class ProgressReporter:
         raises `ValueError` or `TypeError` here, in the handler.
         """
         self._metadata = {**self._metadata, **json.loads(encode({key: value}))}
+
+    @property
+    def waiting(self) -> Update | None:
+        """The newest update for which no number is being taken yet."""
+        return self._coalescing.waiting
 
     @property
     def pump(self) -> asyncio.Task[None]:
@@ -242,22 +269,41 @@ class ProgressReporter:
 
     async def _pump(self) -> None:
         if not self._outbox.taken:
-            await self._outbox.deliver()
+            await self._deliver()
         while True:
             await self._wake.wait()
             self._wake.clear()
-            while (due_in_ms := self._coalescing.due_in_ms(self._clock.now_ms())) is not None:
+            while (update := self._coalescing.waiting) is not None:
+                now_ms = self._clock.now_ms()
+                due_in_ms = self._coalescing.due_in_ms(now_ms)
                 if due_in_ms and not self._flushing:
                     await self._wait(due_in_ms / 1000)
                     continue
-                update = self._coalescing.waiting
-                if update is None:
-                    break
-                await self._outbox.progress(update)
-                self._coalescing = self._coalescing.sent(update, self._clock.now_ms())
-                await self._outbox.deliver()
+                self._coalescing = self._coalescing.sent(update, now_ms)
+                await self._outbox.progress(update, now_ms)
+                await self._deliver()
             if self._draining:
                 return
+
+    async def _deliver(self) -> None:
+        """Deliver, and meanwhile note the newest update once per interval (PROG-4)."""
+        delivery = asyncio.create_task(self._outbox.deliver())
+        noted = self._outbox.waiting
+        try:
+            while not (await asyncio.wait({delivery}, timeout=INTERVAL_MS / 1000))[0]:
+                if (update := self._coalescing.waiting) is None or update is noted:
+                    continue
+                try:
+                    await self._outbox.note(update)
+                    noted = update
+                except StoreError as error:
+                    log("warning", "progress was not noted", reason=error.reason)
+                except LostError:
+                    await asyncio.wait({delivery}, timeout=DRAIN_S)  # cut off, it would come twice
+                    raise
+            delivery.result()
+        finally:
+            delivery.cancel()
 
     async def _wait(self, seconds: float) -> None:
         """Wait, but not after `drain` was called."""

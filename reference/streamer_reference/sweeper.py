@@ -95,7 +95,7 @@ async def _give_up(stored: Stored, services: Services) -> None:
     failure = StreamerError("PROCESSING_FAILED", "The request ended its worker too often.")
     outbox = Outbox(stored, services.store, services.manager, services.clock)
     try:
-        await outbox.finish(Status.FAILED, {"error": failure.to_json()}, failure)
+        await outbox.finish(Status.FAILED, {"error": failure.to_json()}, failure, outbox.waiting)
     except LostError:
         return
     _count_death(stored, services)

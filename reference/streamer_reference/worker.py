@@ -11,7 +11,6 @@ that write and sends nothing more, because somebody else is sending now.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import json
 import random
@@ -23,7 +22,7 @@ from streamer_reference.core.states import CLAIMABLE, Status
 from streamer_reference.handlers.job import Job
 from streamer_reference.observability import traces
 from streamer_reference.observability.logs import bind_request, log
-from streamer_reference.outbox import LostError, Outbox, ProgressReporter
+from streamer_reference.outbox import DRAIN_S, LostError, Outbox, ProgressReporter
 from streamer_reference.protocol import messages
 from streamer_reference.protocol.codec import decode, encode
 from streamer_reference.protocol.errors import HandlerError, RetryableError, StreamerError
@@ -33,7 +32,6 @@ from streamer_reference.services import Services
 from streamer_reference.store.base import Request, Stored, StoreError
 
 FILL_S = 0.05  # how often free slots look for waiting requests
-DRAIN_S = 2.0  # how long an outcome waits for the message before it to be taken
 DELIVERY_S = 10.0  # then the sweeper goes on delivering
 LETTING_GO_MAX = 20
 LETTING_GO_PAUSE_S = 0.5
@@ -187,7 +185,7 @@ class Worker:
             if attempt.cancelled():
                 raise LostError
             status, outcome, message = await attempt
-            await outbox.finish(status, outcome, message)
+            await outbox.finish(status, outcome, message, reporter.waiting)
         except RetryableError:
             reporter.pump.cancel()
             log("info", "an attempt failed", attempt=request.attempt)
@@ -273,8 +271,7 @@ class Worker:
         """Send a recorded outcome, for a while; what is left is the sweeper's."""
         try:
             async with asyncio.timeout(DELIVERY_S):
-                with contextlib.suppress(LostError, StoreError):
-                    await reporter.pump  # what still waited there is older than the outcome
+                await reporter.pump  # what still waits there is older than the outcome
                 await outbox.close(message)
                 await outbox.deliver()
         except (TimeoutError, LostError, StreamerError) as error:
@@ -360,6 +357,9 @@ async def send_outcome(stored: Stored, services: Services, *, taken: bool = Fals
             if not (outbox.taken or taken):
                 await outbox.deliver()
             if not stored.outbox.closed and stored.request.outcome is not None:
+                if outbox.waiting is not None:
+                    await outbox.progress(outbox.waiting, services.clock.now_ms())
+                    await outbox.deliver()
                 await outbox.close(outcome_message(stored.request.outcome, services))
                 await outbox.deliver()
     except (TimeoutError, LostError, StreamerError) as error:

@@ -430,6 +430,137 @@ async def test_progress_keeps_its_interval_and_the_newest_wins(tmp_path):
     assert progress[-1]["percentage"] == 50
 
 
+async def _hanging(directory, run, **options):
+    """A world whose only receiver takes nothing until the gate opens, at work."""
+    world = await _world(directory, registry=_registry(steps=run), **options)
+    await world.connect("c2")
+    gate = world.clients.hang("c1")
+    await world.stream()
+    fuse = Fuse()
+    worker, event = Worker(world.process(fuse), "w"), world.invocations.pop()
+    return world, gate, fuse, asyncio.create_task(world.invoke(worker, fuse, event))
+
+
+async def _count_to_100(job):
+    """For four seconds, at the handler's own pace."""
+    began_s = asyncio.get_running_loop().time()
+    for percentage in range(1, 101):
+        job.set_metadata("at", percentage)
+        job.progress(percentage, f"at {percentage}")
+        await job.sleep(0.04)
+    return {"took_s": asyncio.get_running_loop().time() - began_s}
+
+
+@virtual_time
+async def test_a_slow_receiver_still_gets_the_last_progress_before_the_outcome(tmp_path):
+    """PROG-3 and PROG-7: stuck for eight seconds of which the handler worked four, none slower."""
+    world, gate, _, work = await _hanging(tmp_path, _count_to_100)
+    await pass_time(8)
+    stored = await world.stored("r1")
+    assert stored.request.status is Status.COMPLETED
+    assert not stored.outbox.closed
+    gate.set()
+    await work
+    messages = world.check("c1", "r1")
+    assert kinds(messages) == ["acknowledgment", "progress", "progress", "complete"]
+    assert [m["percentage"] for m in messages[1:3]] == [1, 100]
+    assert (messages[2]["message"], messages[2]["metadata"]) == ("at 100", {"at": 100})
+    assert messages[3]["result"]["took_s"] == pytest.approx(4, abs=0.01)
+
+
+@virtual_time
+async def test_status_is_an_interval_old_at_most_while_a_receiver_hangs(tmp_path):
+    """PROG-4: what has no number yet is noted once per interval, not with each update."""
+    world, gate, _, work = await _hanging(tmp_path, _count_to_100)
+    await pass_time(0.5)
+    before = world.store.writes
+    for _ in range(30):
+        await pass_time(0.1)
+        began_s = (
+            world.clock.now_ms() / 1000 - (await world.stored("r1")).request.changed_at_ms / 1000
+        )
+        answer = (await world.say("c2", "status", {"request_id": "r1"}))[-1]
+        assert began_s / 0.04 - 4 <= answer["data"]["percentage"] <= began_s / 0.04 + 1
+    assert world.store.writes - before <= 2 * 30 + 5  # the questions' own, and the lease's
+    gate.set()
+    await work
+    assert world.check("c1", "r1")[-2]["percentage"] == 100
+
+
+@virtual_time
+async def test_a_store_that_takes_no_notes_costs_freshness_alone(tmp_path):
+    """The next note says more, and the outcome has the last progress with it."""
+    world, gate, fuse, killed = await _hanging(tmp_path, _count_to_100)
+    fuse.blown.set()
+    await killed
+    await world.stream()
+    services = world.process()
+    services.store.failing["note"] = 5
+    keys = world.invocations.pop()["request_keys"]
+    work = asyncio.create_task(Worker(services, "w2").work("i", keys, alone=True))
+    await pass_time(8)
+    gate.set()
+    await work
+    assert services.store.failing["note"] == 0
+    assert [m["percentage"] for m in world.check("c1", "r1")[1:-1]][-1] == 100
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_a_worker_that_dies_beside_a_slow_receiver_loses_no_progress(tmp_path, ended):
+    """PROG-3 and PROG-6: what it had noted, the next attempt or the sweeper numbers and sends."""
+
+    async def scenario():
+        async def run(job):
+            if job.attempt == 1:
+                job.progress(10)
+                await job.sleep(0.1)
+                job.set_metadata("k", "v")
+                job.progress(90, "noted")
+                await job.sleep(0 if ended else 60)
+
+        world, gate, fuse, work = await _hanging(tmp_path, run)
+        await pass_time(4)
+        fuse.blown.set()
+        assert not await work
+        gate.set()
+        assert ((await world.stored("r1")).request.status is Status.COMPLETED) is ended
+        await world.settle(13)
+        messages = world.check("c1", "r1")
+        assert messages[-1]["type"] == "complete"
+        progress = messages[1:-1]
+        assert [m["percentage"] for m in progress] == [10, 90]
+        assert (progress[1]["message"], progress[1]["metadata"]) == ("noted", {"k": "v"})
+
+    run_virtual(scenario())
+
+
+@virtual_time
+async def test_a_note_finds_that_the_request_is_lost_and_cuts_nothing_off(tmp_path):
+    """ASYNC-3: the attempt stops at that write; what is under way to a slow client comes once."""
+    stopped = []
+
+    async def run(job):
+        job.progress(10)
+        try:
+            for percentage in range(11, 90):
+                job.progress(percentage)
+                await job.sleep(0.1)
+        finally:
+            stopped.append(asyncio.get_running_loop().time())
+
+    world, gate, _, work = await _hanging(tmp_path, run)
+    await pass_time(0.55)
+    await world.say("c2", "cancel", {"request_id": "r1"})
+    await pass_time(0.55)
+    gate.set()
+    await work
+    messages = world.check("c1", "r1")
+    assert kinds(messages) == ["acknowledgment", "progress", "progress", "error"]
+    assert messages[-1]["error"]["code"] == "CANCELLED"
+    assert world.repeats("c1") == 0
+    assert stopped[0] < 1.2
+
+
 @virtual_time
 async def test_metadata_stays_until_it_is_set_again(tmp_path):
     """PROG-5: each update goes out with all that was set before it."""

@@ -169,12 +169,10 @@ def posted_before_it_is_stored(patch: Patch) -> None:
     """A message is posted first and stored afterwards."""
 
     @patch.around(f"{OUTBOX}.progress")
-    async def progress(original: Any, outbox: Any, update: Any) -> None:
-        text = outbox._progress_text(
-            update.percentage, outbox._clock.now_ms(), update.message, update.metadata
-        )
+    async def progress(original: Any, outbox: Any, update: Any, now_ms: int) -> None:
+        text = outbox._progress_text(update.percentage, now_ms, update.message, update.metadata)
         await outbox._manager.send(outbox.request.connection_id, text.encode())
-        await original(outbox, update)
+        await original(outbox, update, now_ms)
 
 
 @mutant("MSG-4")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import json
 import os
@@ -55,7 +54,7 @@ class Services:
     metrics: Metrics
     clock: Clock
     invoke: Invoker
-    sweeping: asyncio.Lock = dataclasses.field(default_factory=asyncio.Lock)
+    sending: set[str] = dataclasses.field(default_factory=set)  # outcomes, by sweeps under way
 
     def connection_closed(self, connected_at_ms: int) -> None:
         """Count a connection that was removed, whoever found that it had ended."""

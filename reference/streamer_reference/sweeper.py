@@ -26,31 +26,36 @@ DEATH_PAUSES_MS = (500, 1_000, 2_000, 4_000)  # contract, section 5
 
 
 async def sweep(services: Services) -> None:
-    """One sweep over everything; none when this process is still at the one before.
-
-    A sweep that waits for slow clients must not be joined by others that post the same to them.
-    """
-    if not services.sweeping.locked():
-        async with services.sweeping:
-            await _sweep(services)
-
-
-async def _sweep(services: Services) -> None:
+    """One sweep over everything: first what needs nobody's answer, then the outcomes."""
+    ended = await take_back_orphans(services)
     now_ms = services.clock.now_ms()
-    await take_back_orphans(services)
     overdue = await services.store.overdue(now_ms - OVERDUE_MS, FOUND_MAX)
     for stored in overdue:
         if stored.request.status is Status.ACCEPTED:
             await services.store.acknowledged(stored.request.key, stored.outbox.taken, now_ms)
     undelivered = await services.store.undelivered(now_ms - OVERDUE_MS, FOUND_MAX)
     await _put_off([*overdue, *undelivered], services)
-    await asyncio.gather(*(send_outcome(stored, services) for stored in undelivered))
     for connection_id in await services.store.stale_connections(now_ms // 1000, FOUND_MAX):
         if await services.store.delete_connection(connection_id):
             services.metrics.add("ConnectionClosed")  # when it ended, nobody knows
     await services.store.forget(now_ms)
-    # Last, as a refused invocation raises and must not keep the rest from being done.
-    hand_over([s for s in overdue if s.request.status in CLAIMABLE], services)
+    try:
+        hand_over([s for s in overdue if s.request.status in CLAIMABLE], services)
+    finally:  # a refused invocation raises
+        await _send_outcomes([*ended, *undelivered], services)
+
+
+async def _send_outcomes(found: list[Stored], services: Services) -> None:
+    """Send side by side what this process is not sending already: one slow client takes seconds.
+
+    Meanwhile the next sweeps find the same, and must not post it once more.
+    """
+    mine = {s.request.key: s for s in found if s.request.key not in services.sending}
+    services.sending.update(mine)
+    try:
+        await asyncio.gather(*(send_outcome(stored, services) for stored in mine.values()))
+    finally:
+        services.sending.difference_update(mine)
 
 
 async def _put_off(found: list[Stored], services: Services) -> None:
@@ -65,23 +70,27 @@ async def _put_off(found: list[Stored], services: Services) -> None:
         await services.store.put_off(moments_ms)
 
 
-async def take_back_orphans(services: Services) -> None:
-    """Give requests whose worker is gone another attempt, or their end after too many deaths."""
-    outcomes = []  # sent side by side at the end: one slow client takes seconds
+async def take_back_orphans(services: Services) -> list[Stored]:
+    """Give requests whose worker is gone another attempt, or their end after too many deaths.
+
+    The ended ones among them, whose outcomes nobody sends.
+    """
+    ended = []
     for stored in await services.store.orphans(services.clock.now_ms(), FOUND_MAX):
-        if stored.request.status is not Status.PROCESSING:
-            outcomes.append(send_outcome(stored, services))
-            continue
-        if stored.request.deaths + 1 >= services.settings.deaths_max:
-            outcomes.append(_give_up(stored, services))
+        request = stored.request
+        if request.status is not Status.PROCESSING:
+            ended.append(stored)
+        elif request.deaths + 1 >= services.settings.deaths_max:
+            if (given_up := await _give_up(stored, services)) is not None:
+                ended.append(given_up)
         else:
-            request, now_ms = stored.request, services.clock.now_ms()
+            now_ms = services.clock.now_ms()
             pause_ms = DEATH_PAUSES_MS[min(request.deaths, len(DEATH_PAUSES_MS) - 1)]
             if await services.store.take_back(
                 request.key, request.attempt, now_ms + pause_ms, now_ms
             ):
                 _count_death(stored, services)
-    await asyncio.gather(*outcomes)
+    return ended
 
 
 def _count_death(stored: Stored, services: Services) -> None:
@@ -90,18 +99,17 @@ def _count_death(stored: Stored, services: Services) -> None:
     log("warning", "a worker is gone", deaths=stored.request.deaths + 1)
 
 
-async def _give_up(stored: Stored, services: Services) -> None:
+async def _give_up(stored: Stored, services: Services) -> Stored | None:
     request = stored.request
     failure = StreamerError("PROCESSING_FAILED", "The request ended its worker too often.")
     outbox = Outbox(stored, services.store, services.manager, services.clock)
     try:
         await outbox.finish(Status.FAILED, {"error": failure.to_json()}, failure, outbox.waiting)
     except LostError:
-        return
+        return None
     _count_death(stored, services)
     log("error", "a request ended its worker too often")
-    if (ended := await services.store.get(request.key)) is not None:
-        await send_outcome(ended, services)
+    return await services.store.get(request.key)
 
 
 def hand_over(found: list[Stored], services: Services) -> None:
@@ -127,13 +135,17 @@ async def after_failure(failure: dict[str, Any], services: Services) -> None:
     `failure` is the record that Lambda sends to a destination on failure.
     """
     await services.store.worker_gone(failure["requestContext"]["requestId"])
-    await take_back_orphans(services)
+    ended = await take_back_orphans(services)
     event = failure.get("requestPayload") or {}
     found = [await services.store.get(key) for key in event.get("request_keys", [])]
     # What was running there comes by the stream; what only waited there has nobody else to tell.
-    hand_over(
-        [s for s in found if s and s.request.status in CLAIMABLE and not s.request.deaths], services
-    )
+    try:
+        hand_over(
+            [s for s in found if s and s.request.status in CLAIMABLE and not s.request.deaths],
+            services,
+        )
+    finally:  # a refused invocation raises
+        await _send_outcomes(ended, services)
 
 
 async def fail(key: str, code: str, services: Services) -> None:

@@ -199,6 +199,32 @@ async def test_slow_clients_do_not_add_up_in_a_sweep(tmp_path):
 
 
 @virtual_time
+async def test_a_slow_client_keeps_nobodys_request_from_being_taken_over(tmp_path):
+    """RECOV-1: lease and a second, while sweep after sweep finds an outcome that nobody takes."""
+    world = await _world(tmp_path)
+    await world.store.claim(world.key("r1"), "dead", world.clock.now_ms(), alone=False)
+    await world.say("c1", "cancel", {"request_id": "r1"})
+    gate = world.clients.hang("c1")
+    await world.connect("c2")
+    await world.say("c2", "delay", {"duration_ms": 1}, id="r2")
+    await pass_time(2)
+    await world.store.renew("w", "i", world.clock.now_ms() + 5000)
+    await world.store.claim(world.key("r2"), "w", world.clock.now_ms(), alone=False)
+    sweeps = []
+    for _ in range(6):
+        assert (await world.stored("r2")).request.status is Status.PROCESSING
+        await pass_time(0.999)
+        sweeps.append(asyncio.create_task(sweep(world.services)))
+    await pass_time(0.01)
+    assert (await world.stored("r2")).request.status is Status.RETRYING
+    assert not sweeps[0].done()
+    gate.set()
+    await asyncio.gather(*sweeps)
+    assert kinds(world.check("c1", "r1")) == ["acknowledgment", "error"]
+    assert world.repeats("c1") == 0
+
+
+@virtual_time
 async def test_stale_connections_go_with_their_subscriptions(tmp_path):
     """CONN-3: a disconnect event that never comes."""
     world = await _world(tmp_path)

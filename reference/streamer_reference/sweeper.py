@@ -11,12 +11,11 @@ from typing import Any
 
 from streamer_reference.core.states import CLAIMABLE, Status
 from streamer_reference.observability.logs import bind_request, log
-from streamer_reference.outbox import LostError, Outbox
 from streamer_reference.protocol.codec import encode
 from streamer_reference.protocol.errors import StreamerError
 from streamer_reference.services import Services
 from streamer_reference.store.base import Stored
-from streamer_reference.worker import send_outcome
+from streamer_reference.worker import give_up, send_outcome
 
 OVERDUE_MS = 10_000  # contract, section 3
 PUT_OFF_MS_MAX = 30_000  # the longest between two tries at what cannot be delivered or run
@@ -81,7 +80,9 @@ async def take_back_orphans(services: Services) -> list[Stored]:
         if request.status is not Status.PROCESSING:
             ended.append(stored)
         elif request.deaths + 1 >= services.settings.deaths_max:
-            if (given_up := await _give_up(stored, services)) is not None:
+            message = "The request ended its worker too often."
+            if (given_up := await give_up(stored, services, message)) is not None:
+                _count_death(stored, services)
                 ended.append(given_up)
         else:
             now_ms = services.clock.now_ms()
@@ -97,19 +98,6 @@ def _count_death(stored: Stored, services: Services) -> None:
     services.metrics.add("LeaseExpired")
     bind_request(stored.request)
     log("warning", "a worker is gone", deaths=stored.request.deaths + 1)
-
-
-async def _give_up(stored: Stored, services: Services) -> Stored | None:
-    request = stored.request
-    failure = StreamerError("PROCESSING_FAILED", "The request ended its worker too often.")
-    outbox = Outbox(stored, services.store, services.manager, services.clock)
-    try:
-        await outbox.finish(Status.FAILED, {"error": failure.to_json()}, failure, outbox.waiting)
-    except LostError:
-        return None
-    _count_death(stored, services)
-    log("error", "a request ended its worker too often")
-    return await services.store.get(request.key)
 
 
 def hand_over(found: list[Stored], services: Services) -> None:

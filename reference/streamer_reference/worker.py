@@ -35,6 +35,7 @@ FILL_S = 0.05  # how often free slots look for waiting requests
 DELIVERY_S = 10.0  # then the sweeper goes on delivering
 LETTING_GO_MAX = 20
 LETTING_GO_PAUSE_S = 0.5
+LOST_MAX = 10  # attempts that no failure and no death ended: the store takes no such outcome
 STOP_TAKING_MS = 60_000  # an invocation this near its end takes nothing new
 RETRY_BACKOFF = Backoff(first_s=0.5, ceiling_s=30.0, attempts_max=1_000, total_s=float("inf"))
 
@@ -315,9 +316,13 @@ class Worker:
         if stored is None or stored.request.attempt != request.attempt:
             return True
         if stored.request.status is Status.PROCESSING:
-            # A write whose answer was lost: what was stored is unknown, so begin a new attempt.
-            pause_s = RETRY_BACKOFF.longest_s(request.attempt) * random.random()  # noqa: S311 - jitter
-            return await self._retry(outbox, failures, pause_s)
+            if request.attempt - failures - request.deaths < LOST_MAX:
+                # A write whose answer was lost: what was stored is unknown, so begin a new attempt.
+                pause_s = RETRY_BACKOFF.longest_s(request.attempt) * random.random()  # noqa: S311 - jitter
+                return await self._retry(outbox, failures, pause_s)
+            stored = await give_up(stored, self._services, "The outcome could not be stored.")
+            if stored is None:
+                return True
         taken = outbox.has_taken(stored.outbox.sequence)
         await send_outcome(stored, self._services, taken=taken)
         return True
@@ -341,6 +346,19 @@ def outcome_message(outcome: str, services: Services) -> Any:
         url = services.objects.presign(stored["result_object"], services.settings.result_url_s)
         return {"result_url": url}
     return decode(outcome)
+
+
+async def give_up(stored: Stored, services: Services, message: str) -> Stored | None:
+    """Record PROCESSING_FAILED for a request in PROCESSING; None when its attempt lost it."""
+    bind_request(stored.request)
+    failure = StreamerError("PROCESSING_FAILED", message)
+    outbox = Outbox(stored, services.store, services.manager, services.clock)
+    try:
+        await outbox.finish(Status.FAILED, {"error": failure.to_json()}, failure, outbox.waiting)
+    except LostError:
+        return None
+    log("error", "a request is given up", reason=message)
+    return await services.store.get(stored.request.key)
 
 
 async def send_outcome(stored: Stored, services: Services, *, taken: bool = False) -> None:

@@ -932,6 +932,33 @@ async def test_a_store_that_fails_for_long_is_left_to_the_sweeper(tmp_path):
 
 
 @virtual_time
+async def test_an_outcome_that_the_store_never_takes_ends_its_request(tmp_path):
+    """ASYNC-5: ten attempts, with pauses between, and then PROCESSING_FAILED with what was last."""
+    runs_s = []
+
+    async def run(job):
+        runs_s.append(asyncio.get_running_loop().time())
+        job.progress(10 * job.attempt)
+
+    world = await _world(tmp_path, registry=_registry(steps=run))
+    finish = world.store.finish
+
+    async def no_results(key, attempt, status, *args):
+        if status is Status.COMPLETED:
+            raise StoreError("the item is too large")
+        return await finish(key, attempt, status, *args)
+
+    world.store.finish = no_results
+    await world.run()
+    messages = world.check("c1", "r1")
+    assert messages[-1]["error"]["code"] == "PROCESSING_FAILED"
+    assert [m["percentage"] for m in messages[1:-1]] == [10 * n for n in range(1, 11)]
+    assert len(runs_s) == 10
+    assert runs_s[-1] - runs_s[0] > 5
+    assert world.repeats("c1") == 0
+
+
+@virtual_time
 async def test_looking_for_work_survives_a_store_that_fails(tmp_path):
     """What runs goes on; the next look finds more."""
     world = await _world(tmp_path)

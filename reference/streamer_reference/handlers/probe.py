@@ -43,7 +43,8 @@ async def count(job: Job) -> JSON:
     return {"count": await job.counter.read(_counter_key(job, job.payload["key"]))}
 
 
-_END = {"code": fields.choice(*errors.ERROR_CODES), "count_key": fields.text()}
+_CODES = [code for code in errors.ERROR_CODES if code != errors.NO_OUTCOME]
+_END = {"code": fields.choice(*_CODES), "count_key": fields.text()}
 _SYNC = {"ms": fields.MILLISECONDS, "end": fields.choice("ok", "fail", "raise", "hang")}
 
 

@@ -162,7 +162,8 @@ class Registry:
             async with deadline:
                 return await bound(dataclasses.replace(job, action=handler.action))
         except StreamerError as error:
-            if (code := self.error_codes.get(error.code)) is None:
+            code = self.error_codes.get(error.code)
+            if code is None or error.code == errors.NO_OUTCOME:
                 raise LookupError(f"{handler.action!r}: {error.code} is not registered") from error
             error.retryable = error.retryable or code.retryable
             if error.message == error.code:  # raised without a message

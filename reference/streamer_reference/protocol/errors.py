@@ -12,6 +12,7 @@ import re
 from typing import Any
 
 CODE_PATTERN = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
+NO_OUTCOME = "DUPLICATE_REQUEST"  # the one error that ends no request (MSG-4)
 RETRY_AFTER_MS = 1000  # what a client is told when nothing better is known
 
 
@@ -120,9 +121,12 @@ class HandlerError(StreamerError):
         *,
         retryable: bool = False,
     ) -> None:
-        """`code` must match `CODE_PATTERN`; `message` and `details` are shown to the client."""
-        if not CODE_PATTERN.fullmatch(code):
-            raise ValueError(f"{code!r} is no error code: use capitals, digits and underscores")
+        """`message` and `details` are shown to the client.
+
+        `code` must match `CODE_PATTERN`, and a client takes DUPLICATE_REQUEST for no outcome.
+        """
+        if not CODE_PATTERN.fullmatch(code) or code == NO_OUTCOME:
+            raise ValueError(f"{code!r} is no error code for a handler")
         super().__init__(code, message, details)
         # Two questions: may the client ask again, and does the service try again by itself.
         self.another_attempt = retryable

@@ -120,6 +120,18 @@ async def test_a_code_that_nobody_registered_is_a_failure_like_any_other():
         assert caught.value.message == code.meaning
 
 
+async def test_a_handler_cannot_say_that_its_request_is_a_duplicate():
+    """MSG-4: no client takes that for an outcome, so the request would never end."""
+    registry = Registry()
+
+    async def buy(job: Any) -> None:
+        raise StreamerError("DUPLICATE_REQUEST")
+
+    registry.handler("buy")(buy)
+    with pytest.raises(LookupError, match="DUPLICATE_REQUEST"):
+        await _call(registry, "buy", Bench().job({}))
+
+
 @pytest.mark.parametrize(
     ("estimated_duration_s", "queued"), [(0, False), (5, False), (5.1, True), (1e9, True)]
 )

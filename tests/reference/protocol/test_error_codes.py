@@ -43,7 +43,7 @@ def test_retry_is_always_there_and_a_pause_only_when_it_helps():
 
 
 def test_a_handlers_error_keeps_its_own_words():
-    """Code, message and details are the handler's; a code must look like one."""
+    """Code, message and details are the handler's; a code must look like one, and end a request."""
     error = HandlerError("OUT_OF_PAPER", "refill", {"tray": 2}, retryable=True)
     assert error.to_json() == {
         "code": "OUT_OF_PAPER",
@@ -54,7 +54,7 @@ def test_a_handlers_error_keeps_its_own_words():
     assert error.another_attempt
     assert not HandlerError("TIMEOUT").another_attempt
     assert RetryableError("later").code == "PROCESSING_FAILED"
-    for code in ("", "lower", "A-B", "A" * 65, "A\n"):
+    for code in ("", "lower", "A-B", "A" * 65, "A\n", "DUPLICATE_REQUEST"):
         with pytest.raises(ValueError, match="no error code"):
             HandlerError(code)
 

@@ -11,6 +11,7 @@ that write and sends nothing more, because somebody else is sending now.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import random
@@ -36,6 +37,7 @@ DELIVERY_S = 10.0  # then the sweeper goes on delivering
 LETTING_GO_MAX = 20
 LETTING_GO_PAUSE_S = 0.5
 LOST_MAX = 10  # attempts that no failure and no death ended: the store takes no such outcome
+FINISH_S = 7.0  # how long what runs may go on once the process was told to stop
 STOP_TAKING_MS = 60_000  # an invocation this near its end takes nothing new
 RETRY_BACKOFF = Backoff(first_s=0.5, ceiling_s=30.0, attempts_max=1_000, total_s=float("inf"))
 
@@ -53,6 +55,8 @@ class Worker:
         self._free = services.settings.slots
         self._attended: set[str] = set()  # keys that some task is about to claim, or runs
         self._running: dict[str, asyncio.Task[Any]] = {}
+        self._holding: set[asyncio.Task[Any]] = set()  # of a request from its claim on
+        self._stopping = asyncio.Event()
         self._tails: set[asyncio.Task[None]] = set()
 
     async def work(
@@ -76,7 +80,8 @@ class Worker:
                 asyncio.create_task(self._attend(key, alone=alone)) for key in keys
             }
             while True:
-                if not alone and remaining_ms() > STOP_TAKING_MS and self._free > 0:
+                taking = not (alone or self.stopping)
+                if taking and remaining_ms() > STOP_TAKING_MS and self._free > 0:
                     waiting = await self._waiting()
                     attending |= {asyncio.create_task(self._attend(key)) for key in waiting}
                     self._attended.update(waiting)
@@ -89,10 +94,26 @@ class Worker:
                 )
                 attending -= done
                 for task in done:
-                    task.result()
+                    if not task.cancelled():  # a tail that was cut short
+                        task.result()
         finally:
             renewal.cancel()
             self._services.metrics.flush()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the process was told to stop: it is of no use for another invocation."""
+        return self._stopping.is_set()
+
+    def stop(self) -> None:
+        """Take nothing new; what still runs after `FINISH_S` is handed back, no worse for it."""
+        if not self.stopping:
+            self._stopping.set()
+            asyncio.get_running_loop().call_later(FINISH_S, self._hand_back_all)
+
+    def _hand_back_all(self) -> None:
+        for task in self._holding | self._tails:
+            task.cancel()
 
     async def _renew(self, invocation_id: str) -> None:
         until_ms = self._clock.now_ms() + int(self._services.settings.lease_s * 1000)
@@ -149,10 +170,15 @@ class Worker:
             wait_ms = stored.request.not_before_ms - self._clock.now_ms()
             if wait_ms <= 0:
                 return
-            await asyncio.sleep(wait_ms / 1000)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait_ms / 1000):
+                    await self._stopping.wait()
 
     async def _claim(self, key: str, *, alone: bool) -> bool:
+        """Run the request when it can be had; False when it is to be tried again."""
         async with self._slots:
+            if self.stopping:
+                return True  # whoever invoked us hands over again what is left
             self._free -= 1
             try:
                 now_ms = self._clock.now_ms()
@@ -161,10 +187,33 @@ class Worker:
                     return False
                 bind_request(stored.request)
                 with traces.span("worker", stored.request.trace_header):
-                    await self._run(stored)
+                    await self._hold(stored)
             finally:
                 self._free += 1
         return True
+
+    async def _hold(self, stored: Stored) -> None:
+        """Run what was claimed, or hand it back: to another attempt, at once, as no failure."""
+        task, request = asyncio.current_task(), stored.request
+        assert task is not None  # noqa: S101 - a coroutine runs in one
+        self._holding.add(task)
+        try:
+            await self._run(stored)
+        except asyncio.CancelledError:
+            if not self.stopping:
+                raise
+            now_ms = self._clock.now_ms()
+            with contextlib.suppress(StoreError):  # then the lease is what gives it back
+                handed_back = await self._store.retry(
+                    request.key,
+                    request.attempt,
+                    failures=request.failures,
+                    not_before_ms=now_ms,
+                    now_ms=now_ms,
+                )
+                log("info", "told to stop", attempt=request.attempt, handed_back=handed_back)
+        finally:
+            self._holding.discard(task)
 
     async def _run(self, stored: Stored) -> None:
         """One attempt, from the claim to the stored outcome; its delivery goes on in a tail."""
@@ -187,6 +236,9 @@ class Worker:
                 raise LostError
             status, outcome, message = await attempt
             await outbox.finish(status, outcome, message, reporter.waiting)
+        except asyncio.CancelledError:
+            reporter.pump.cancel()
+            raise
         except RetryableError:
             reporter.pump.cancel()
             log("info", "an attempt failed", attempt=request.attempt)

@@ -15,6 +15,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urljoin
@@ -49,6 +50,7 @@ _OF_THE_REFERENCE = {
     "raw_echo": False,
     "trace": None,
 }
+STOP_S = 9.8  # an orderly stop has 10 s: then it ends, whatever takes no notice
 GC_THRESHOLDS = (50_000, 20, 50)  # a full collection at 10,000 connections takes 150 to 300 ms
 
 
@@ -240,6 +242,11 @@ def _stack(
     )
 
 
+def _end() -> None:
+    note("what takes no notice is ended")
+    os._exit(ExitCode.HOLDS)  # a thread that hangs would keep the interpreter from its end
+
+
 async def _serve(
     args: argparse.Namespace, hosted: config.Hosted | Path | None, modes: Modes
 ) -> ExitCode:
@@ -253,8 +260,17 @@ async def _serve(
         raise
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
+
+    def stop(*_: object) -> None:
+        bound = threading.Timer(STOP_S, _end)
+        bound.daemon = True
+        bound.start()
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(stopping.set)
+
+    # Not the loop's own handlers: a function in this process may keep the loop busy for good.
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
+        signal.signal(number, stop)
     try:
         description = dataclasses.replace(await stack.start(), pid=os.getpid())
         state.announce(description)

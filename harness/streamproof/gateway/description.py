@@ -60,6 +60,7 @@ class Function:
     them busy is throttled, an asynchronous one waits. `on_failure` names the function that gets
     the failure document of an asynchronous invocation after `retries_async` retries (0 to 2), or
     once it would be older than `event_age_max_s` (60 to 21,600).
+    `drains` says that its processes take SIGTERM as: begin nothing new, end what runs, then go.
     `environment` is added to a process's variables and means nothing in this process; it runs in
     `directory`, or in the gateway's own.
     """
@@ -77,6 +78,7 @@ class Function:
     retries_async: int = 0
     event_age_max_s: float = 21_600.0
     memory_mb: int = 512
+    drains: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

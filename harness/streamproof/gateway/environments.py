@@ -40,6 +40,8 @@ from streamproof.gateway.tasks import Tasks
 
 RESTART_S = 0.1  # the first pause after a start that failed, doubling
 RESTART_S_MAX = 5.0
+TERMINATED_S = 0.3  # what is busy when all ends may take so long to go, like Lambda's shutdown
+KILLED_S = 0.5
 _NOT_INHERITED = {"AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_DEFAULT_PROFILE"}
 _LOG = logging.getLogger("streamproof.gateway")
 
@@ -158,6 +160,15 @@ class Environment:
         if self._pool.guard and self._process:
             signal_group(self._process.pid, "SIGSTOP")
 
+    def terminate(self) -> None:
+        """Send SIGTERM to a busy process, even to one that somebody stopped; kill another."""
+        if self.state is not State.BUSY or self._process is None:
+            self.kill()
+            return
+        with contextlib.suppress(ProcessLookupError):
+            self._process.terminate()
+        signal_group(self._process.pid, "SIGCONT")
+
     def kill(self) -> None:
         """End the process, whatever it does."""
         self._killed = True
@@ -271,7 +282,9 @@ class EnvironmentPool:
         self._grow()
 
     def close(self) -> None:
-        """Start nothing more, and throttle what waits."""
+        """Start nothing more, throttle what waits, and tell processes that drain to do so."""
+        if self._function.drains and not self._closed:
+            self._terminate()
         self._closed = True
         if self._pause is not None:
             self._pause.cancel()
@@ -281,10 +294,16 @@ class EnvironmentPool:
     async def stop(self) -> None:
         """End every process."""
         self.close()
-        for environment in list(self._environments):
-            environment.kill()
-        await self._tasks.finish(5.0)
+        self._terminate()
+        if not await self._tasks.finish(TERMINATED_S):
+            for environment in list(self._environments):
+                environment.kill()
+            await self._tasks.finish(KILLED_S)
         await self._tasks.cancel()
+
+    def _terminate(self) -> None:
+        for environment in list(self._environments):
+            environment.terminate()
 
     def process_ids(self) -> list[int]:
         """Return the ids of the processes that run."""

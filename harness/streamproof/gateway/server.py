@@ -31,8 +31,8 @@ from streamproof.gateway.wire import Wire, new_protocol
 
 BACKLOG = 4096
 TLS_HANDSHAKE_S = 10.0
-STOP_S = 10.0  # what runs may take so long to end
-_CLOSE_S = 2.0  # then the clients to answer a close, and $disconnect to run
+FINISH_S = 8.0  # what runs may take so long to end when all stops, which takes 10 s at most
+_CLOSE_S = 0.7  # then the clients to answer a close, and as long $disconnect to run
 _ECHO_BYTES_MAX = 64 << 20
 _PAGE_HEADERS = (("Cache-Control", "no-store"), ("X-Frame-Options", "DENY"))
 _LOG = logging.getLogger("streamproof.gateway")
@@ -114,7 +114,7 @@ class Gateway:
         for runner in self._mappings:
             runner.wake()
 
-    async def stop(self, timeout_s: float = STOP_S) -> None:
+    async def stop(self, timeout_s: float = FINISH_S) -> None:
         """Let what runs finish, close connections with 1001, run `$disconnect`, end processes."""
         if self._stopping:
             return

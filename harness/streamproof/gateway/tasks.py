@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
+CANCELLED_S = 0.2  # how long a task may take to notice that it was cancelled
+
 
 class Tasks:
     """A set of running tasks; the loop alone would hold them only weakly."""
@@ -37,8 +39,10 @@ class Tasks:
         return True
 
     async def cancel(self) -> None:
-        """Cancel all and wait until they are over."""
-        while self._running:
+        """Cancel all and wait until they are over, but not for what takes no notice."""
+        loop = asyncio.get_running_loop()
+        end_s = loop.time() + CANCELLED_S
+        while self._running and (left_s := end_s - loop.time()) > 0:
             for task in self._running:
                 task.cancel()
-            await asyncio.wait(self._running)
+            await asyncio.wait(self._running, timeout=left_s)

@@ -23,6 +23,7 @@ from streamer_reference.services import Services, build
 from streamer_reference.settings import Settings
 from streamer_reference.sigv4 import Credentials as SigningCredentials
 from streamer_reference.store.sqlite import SqliteStore
+from streamer_reference.sweeper import HAND_OVER_MAX, hand_over_keys
 from streamproof.gateway import (
     Api,
     ChangeRecord,
@@ -136,6 +137,7 @@ class Stack:
         self._follow("streamer", FORMATTER)
         self._follow("streamproof.gateway")
         await self.gateway.start_functions()
+        await self._hand_over()
         self._flushing = asyncio.create_task(self._flush())
         limit = options.messages_per_minute or None
         return Description(
@@ -189,6 +191,12 @@ class Stack:
             for log_stream, pid in self.gateway.log_streams(function).items()
         }
 
+    async def _hand_over(self) -> None:
+        """Begin with what waited when the last stack on this folder ended."""
+        waiting = await self.services.store.waiting(self.services.clock.now_ms(), HAND_OVER_MAX)
+        if waiting:
+            hand_over_keys(waiting, [], self.services)  # of more, the worker takes what it can
+
     def _invoke(self, function: str, event: dict[str, Any]) -> None:
         self.gateway.invoke_async(function, event)
 
@@ -235,6 +243,7 @@ class Stack:
             environments_max=environments_max,
             warm=warm,
             on_failure="sweeper",
+            drains=True,
         )
 
     def _description(self) -> GatewayDescription:

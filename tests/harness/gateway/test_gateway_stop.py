@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
+import signal
 import sys
 
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from streamproof.gateway import Function, ThrottledError
+from streamproof.gateway import Function, FunctionError, ThrottledError
 from streamproof.gateway import server as server_module
+from streamproof.gateway.tasks import Tasks
 from support.gateway_host import Notes, running, turns
 
 
@@ -118,6 +122,85 @@ async def test_asynchronous_invocations_that_wait_are_let_go(tmp_path):
         await turns()
         await stage.gateway.stop(0.05)
     assert failures.events.empty()
+
+
+async def test_a_task_that_takes_no_notice_is_left_behind():
+    """Cancelled, it goes on all the same; the stop does not wait for it."""
+    let = asyncio.Event()
+
+    async def ignore():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        await let.wait()
+
+    tasks = Tasks()
+    task = tasks.start(ignore())
+    await turns()
+    await asyncio.wait_for(tasks.cancel(), 5)
+    assert not task.done()
+    let.set()
+    await task
+
+
+DRAINS = """
+import http.client, os, signal, sys
+api = http.client.HTTPConnection(os.environ["AWS_LAMBDA_RUNTIME_API"])
+root = "/2018-06-01/runtime/invocation/"
+api.request("GET", root + "next")
+event = api.getresponse()
+event.read()
+def told(*_):
+    path = root + event.headers["Lambda-Runtime-Aws-Request-Id"] + "/response"
+    api.request("POST", path, '"finished"')
+    api.getresponse().read()
+    sys.exit()
+if sys.argv[1] == "told":
+    signal.signal(signal.SIGTERM, told)
+elif sys.argv[1] == "deaf":
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print("up", flush=True)
+while True:
+    signal.pause()
+"""
+
+
+@pytest.mark.parametrize("paused", [False, True])
+async def test_a_process_that_drains_is_told_at_once_and_finishes(paused):
+    """SIGTERM with the stop, not after its bound; a process that somebody stopped hears it too."""
+    command = (sys.executable, "-c", DRAINS, "told")
+    up = asyncio.Event()
+    function = Function("hosted", command=command, timeout_s=60, drains=True)
+    async with running(function, on_line=lambda *_: up.set()) as stage:
+        answer = asyncio.ensure_future(stage.gateway.invoke("hosted", {}))
+        await asyncio.wait_for(up.wait(), 10)
+        (pid,) = stage.gateway.process_ids()["hosted"]
+        if paused:
+            os.kill(pid, signal.SIGSTOP)
+        stage.gateway._functions.stopping()
+        assert await asyncio.wait_for(answer, 10) == "finished"
+
+
+@pytest.mark.parametrize("how", ["told", "deaf", "default"])
+async def test_what_does_not_drain_has_the_whole_time_and_sigterm_at_its_end(how):
+    """Then it may still answer for a moment; what ignores that, too, is killed."""
+    command = (sys.executable, "-c", DRAINS, how)
+    up = asyncio.Event()
+    function = Function("hosted", command=command, timeout_s=60)
+    async with running(function, on_line=lambda *_: up.set()) as stage:
+        answer = asyncio.ensure_future(stage.gateway.invoke("hosted", {}))
+        await asyncio.wait_for(up.wait(), 10)
+        (pid,) = stage.gateway.process_ids()["hosted"]
+        stage.gateway._functions.stopping()
+        await turns()
+        assert not answer.done()
+        await asyncio.wait_for(stage.gateway.stop(0.05), 10)
+        if how == "told":
+            assert await answer == "finished"
+        else:
+            with pytest.raises(FunctionError, match="killed" if how == "deaf" else "terminated"):
+                await answer
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
 
 
 async def test_it_runs_on_uvloop_too():

@@ -386,6 +386,10 @@ PROGRESS = {
     "update-waits-a-second": (INTERVAL,),
     "pending-is-dropped": (FLUSH,),
     "outcome-waits-by-sleeping": (FLUSH,),
+    "outcome-leaves-the-waiting-behind": (
+        WORKER + "test_a_worker_that_dies_beside_a_slow_receiver_loses_no_progress",
+    ),
+    "nothing-is-noted": (WORKER + "test_status_is_an_interval_old_at_most_while_a_receiver_hangs",),
     "percentage-is-not-stored": (ACTIONS + "test_status_follows_a_request_to_its_result",),
     "metadata-of-later": (WORKER + "test_metadata_is_copied_when_it_is_set",),
     "metadata-of-the-last-alone": (WORKER + "test_metadata_stays_until_it_is_set_again",),
@@ -403,6 +407,9 @@ DEATHS = WORKER + "test_deaths_end_a_request_after_the_fifth"
 UNCHANGED = WORKER + "test_an_outcome_that_was_not_taken_is_posted_again_unchanged"
 RECOVERY = {
     "lease-never-expires": (TAKEN_BACK,),
+    "sweeps-wait-for-slow-clients": (
+        SWEEPER + "test_a_slow_client_keeps_nobodys_request_from_being_taken_over",
+    ),
     "lease-of-an-hour": (
         SWEEPER + "test_a_worker_that_stands_still_loses_its_requests_after_five_seconds",
     ),

@@ -99,6 +99,24 @@ def outcome_waits_by_sleeping(patch: Patch) -> None:
         await original(*args)
 
 
+@mutant("PROG-3")
+def outcome_leaves_the_waiting_behind(patch: Patch) -> None:
+    """An outcome is recorded without the update that still waits behind a slow client."""
+
+    @patch.around("streamer_reference.outbox:Outbox.finish")
+    async def finish(original: Any, *args: Any) -> None:
+        await original(*args[:-1], None)
+
+
+@mutant("PROG-4")
+def nothing_is_noted(patch: Patch) -> None:
+    """`status` stands still while a client takes nothing."""
+
+    @patch.around("streamer_reference.outbox:Outbox.note")
+    async def note(_original: Any, *_args: Any) -> None:
+        return None
+
+
 @mutant("PROG-4")
 def percentage_is_not_stored(patch: Patch) -> None:
     """`status` never says how far a request is."""

@@ -48,6 +48,18 @@ def lease_is_renewed_too_late(patch: Patch) -> None:
 
 
 @mutant("RECOV-1")
+def sweeps_wait_for_slow_clients(patch: Patch) -> None:
+    """A sweep is left out while the one before still sends outcomes."""
+    sweeping = asyncio.Lock()
+
+    @patch.around(f"{SWEEPER}:sweep")
+    async def sweep(original: Any, *args: Any) -> None:
+        if not sweeping.locked():
+            async with sweeping:
+                await original(*args)
+
+
+@mutant("RECOV-1")
 def unclaimed_for_a_minute(patch: Patch) -> None:
     """What nobody took is handed over again after a minute."""
     patch.constant(f"{SWEEPER}:OVERDUE_MS", 60_000)

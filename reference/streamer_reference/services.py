@@ -115,7 +115,11 @@ def build(
     objects = None
     if settings.objects_directory:
         objects = LocalObjectStore(
-            Path(settings.objects_directory), settings.objects_url, credentials, settings.region
+            Path(settings.objects_directory),
+            settings.objects_url,
+            credentials,
+            settings.region,
+            clock,
         )
     registry = default_registry(probe=settings.probe)
     for path in json.loads(settings.handlers or "[]"):

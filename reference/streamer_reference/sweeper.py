@@ -38,6 +38,8 @@ async def sweep(services: Services) -> None:
         if await services.store.delete_connection(connection_id):
             services.metrics.add("ConnectionClosed")  # when it ended, nobody knows
     await services.store.forget(now_ms)
+    if services.objects is not None:
+        services.objects.forget()
     try:
         hand_over([s for s in overdue if s.request.status in CLAIMABLE], services)
     finally:  # a refused invocation raises

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import itertools
+import shutil
 import stat
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from streamer_reference.objects import LocalObjectStore, ObjectStore
+from streamer_reference.objects import LOOKED_AT_MAX, LocalObjectStore
 from streamer_reference.sigv4 import Credentials, presign_url
 
 CREDENTIALS = Credentials("AKID", "secret")
 
 
 class _Clock:
+    at_ms = 1_742_085_982_306
+
     def now_ms(self):
-        return 1_742_085_982_306
+        return self.at_ms
 
 
-def _store(folder) -> ObjectStore:
+def _store(folder) -> LocalObjectStore:
     return LocalObjectStore(
         folder / "objects", "http://127.0.0.1:80/objects/", CREDENTIALS, "us-east-1", _Clock()
     )
@@ -80,3 +84,39 @@ def test_a_url_is_signed_as_s3s_are(tmp_path):
     query = parse_qs(urlsplit(url).query)
     assert query["X-Amz-Expires"] == ["900"]
     assert query["X-Amz-Date"] == ["20250316T004622Z"]
+
+
+async def test_objects_are_kept_for_seven_days_and_an_hour(tmp_path):
+    """By the clock that stored them; each call looks at a bounded number, the next one goes on."""
+    store, count = _store(tmp_path), LOOKED_AT_MAX + 50
+    clock = store.clock = _Clock()
+    store.forget()  # there is no folder yet
+    for number in range(count):
+        await store.put(f"results/{number}", b"x", "text/plain")
+    clock.at_ms += 7 * 86_400_000 + 3_599_000
+    await store.put("results/young", b"x", "text/plain")
+    for _ in range(4):
+        store.forget()
+    folder = tmp_path / "objects" / "results"
+    assert len(list(folder.iterdir())) == count + 1
+    clock.at_ms += 2_000
+    left = []
+    for _ in range(6):
+        store.forget()
+        left.append(len(list(folder.iterdir())))
+    assert all(before - after <= LOOKED_AT_MAX for before, after in itertools.pairwise(left))
+    assert [path.name for path in folder.iterdir()] == ["young"]
+
+
+async def test_a_folder_that_somebody_removes_meanwhile_disturbs_nothing(tmp_path):
+    """What is gone needs no removing."""
+    store = _store(tmp_path)
+    for number in range(LOOKED_AT_MAX + 1):
+        await store.put(f"results/{number}", b"x", "text/plain")
+    store.forget()
+    store.forget()
+    shutil.rmtree(tmp_path / "objects")
+    for _ in range(3):
+        store.forget()
+    await store.put("results/0", b"x", "text/plain")
+    assert (tmp_path / "objects" / "results" / "0").exists()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import csv
 import io
 import json
 import os
 import select
 import signal
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -292,4 +294,17 @@ def test_a_port_that_is_taken_is_one_clear_line(serve: Serve, tmp_path: Path) ->
     )
     assert done.returncode == 2
     assert f"port {port} is taken" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_store_of_another_version_is_one_clear_line(tmp_path: Path) -> None:
+    """Exit 2, the file named, no traceback; what to do is said."""
+    with contextlib.closing(sqlite3.connect(tmp_path / "store.sqlite")) as store:
+        store.execute("CREATE TABLE requests (key TEXT)")
+    done = subprocess.run(
+        [*SERVE, "--state", str(tmp_path)], capture_output=True, text=True, timeout=20, check=False
+    )
+    assert done.returncode == 2
+    assert f"{tmp_path / 'store.sqlite'} was made by another version" in done.stderr
+    assert "--state" in done.stderr
     assert "Traceback" not in done.stderr

@@ -22,8 +22,9 @@ from streamer_reference.observability.metrics import Metrics
 from streamer_reference.services import Services, build
 from streamer_reference.settings import Settings
 from streamer_reference.sigv4 import Credentials as SigningCredentials
-from streamer_reference.store.sqlite import SqliteStore
+from streamer_reference.store.sqlite import OtherVersionError, SqliteStore
 from streamer_reference.sweeper import HAND_OVER_MAX, hand_over_keys
+from streamproof.errors import UsageError
 from streamproof.gateway import (
     Api,
     ChangeRecord,
@@ -123,13 +124,19 @@ class Stack:
             burst=options.messages_per_minute,
             in_flight=options.in_flight,
         )
-        self._services = build(
-            settings,
-            SigningCredentials(state.access_key_id, state.secret_access_key),
-            invoke=self._invoke,
-            on_change=self.gateway.stream_wake,
-            metrics=Metrics(self._count),
-        )
+        try:
+            self._services = build(
+                settings,
+                SigningCredentials(state.access_key_id, state.secret_access_key),
+                invoke=self._invoke,
+                on_change=self.gateway.stream_wake,
+                metrics=Metrics(self._count),
+            )
+        except OtherVersionError as error:
+            raise UsageError(
+                f"{error} was made by another version of the reference",
+                "name another folder with --state, or remove that file",
+            ) from error
         self._worker_environment |= settings.to_environment() | {
             "AWS_ACCESS_KEY_ID": state.access_key_id,
             "AWS_SECRET_ACCESS_KEY": state.secret_access_key,

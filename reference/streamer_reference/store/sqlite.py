@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import sqlite3
+import zlib
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -58,6 +59,21 @@ def _write(step: Step[P, T]) -> Callable[Concatenate[SqliteStore, P], Coroutine[
     return method
 
 
+class OtherVersionError(Exception):
+    """The file was made by another version, with other tables."""
+
+
+def _prepare(db: sqlite3.Connection, path: Path) -> None:
+    """Make what is not there; raises `OtherVersionError`."""
+    schema = (Path(__file__).parent / "schema.sql").read_text(encoding="utf-8")
+    version = zlib.crc32(schema.encode()) & 0x7FFF_FFFF  # a signed number of 32 bits in the file
+    # In this order: whoever makes the tables sets the version with them.
+    if db.execute("SELECT 1 FROM sqlite_master").fetchone() is None:
+        db.executescript(f"BEGIN IMMEDIATE; {schema}; PRAGMA user_version={version}; COMMIT")
+    if db.execute("PRAGMA user_version").fetchone()[0] != version:
+        raise OtherVersionError(str(path))
+
+
 class SqliteStore(Store):
     """All tables in one file; open one per process. `on_change` is called after each commit."""
 
@@ -69,15 +85,18 @@ class SqliteStore(Store):
         threaded: bool = True,
         clock: Clock | None = None,
     ) -> None:
-        """Create the file, private to the user, when it is not there.
+        """Create the file, private to the user, when it is not there; raises `OtherVersionError`.
 
         Without a thread each write blocks the loop: for one process alone, on virtual time.
         """
         path.touch(mode=0o600)
         now_ms = (clock or SystemClock()).now_ms
         self.reader = open_database(path, now_ms)
-        schema = (Path(__file__).parent / "schema.sql").read_text(encoding="utf-8")
-        self.reader.executescript(schema)
+        try:
+            _prepare(self.reader, path)
+        except BaseException:
+            self.reader.close()
+            raise
         self.writer = Writer(open_database(path, now_ms), on_change, threaded=threaded)
         self.reads = 0
         self.writes = 0

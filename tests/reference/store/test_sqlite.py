@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sqlite3
 import threading
 
@@ -17,7 +18,7 @@ from streamer_reference.store.base import (
     StoreError,
     request_key,
 )
-from streamer_reference.store.sqlite import SqliteStore
+from streamer_reference.store.sqlite import OtherVersionError, SqliteStore
 from support.store_records import accept, claimed, connection_of
 
 
@@ -322,3 +323,16 @@ async def test_a_commit_that_fails_fails_its_whole_batch(tmp_path):
         await store.writer.write(break_the_savepoint)
     assert await store.increment("a") == 1
     await store.aclose()
+
+
+def test_a_file_of_another_version_is_refused_and_left_alone(tmp_path):
+    """Other tables would fail later and elsewhere; the error names the file."""
+    path = tmp_path / "store.sqlite"
+    for statement in ("PRAGMA user_version=7", "CREATE TABLE requests (key TEXT)"):
+        with contextlib.closing(sqlite3.connect(path)) as database:
+            database.execute(statement)
+    before = path.read_bytes()
+    for _ in range(2):
+        with pytest.raises(OtherVersionError, match=r"store\.sqlite"):
+            SqliteStore(path, threaded=False)
+    assert path.read_bytes()[100:] == before[100:]  # the header says that WAL is on now

@@ -12,10 +12,8 @@ import uuid
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from streamer_reference.connection.errors import CallerError
-from streamer_reference.connection.manager import Outcome
 from streamer_reference.core.states import TERMINAL, Status
-from streamer_reference.outbox import REPOST_PAUSE_S
+from streamer_reference.outbox import post
 from streamer_reference.protocol import messages
 from streamer_reference.protocol.codec import encode
 from streamer_reference.protocol.errors import FieldError, StreamerError, ValidationError
@@ -81,16 +79,10 @@ async def subscribe(
 
     async def after() -> None:
         # Nobody posts it later: for others it may be taken already. So it is posted until it is.
-        data = stored.outbox.message.encode()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(DELIVERY_S):
-                while True:
-                    result = await services.manager.send(connection.connection_id, data)
-                    if result.outcome is not Outcome.FAILED or isinstance(
-                        result.error, CallerError
-                    ):
-                        return
-                    await asyncio.sleep(REPOST_PAUSE_S)
+                receivers = {connection.connection_id}
+                await post(services.manager, receivers, stored.outbox.message.encode())
 
     return data, after
 

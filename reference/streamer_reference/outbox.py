@@ -9,6 +9,7 @@ progress behind it is noted without a number, for `status` and for whoever takes
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import json
 from collections.abc import Mapping
@@ -35,6 +36,28 @@ TELLING_GONE_S = 2.0  # while the request's own connection is gone
 
 class LostError(Exception):
     """The attempt does not hold the request any more: it stops, and sends nothing more."""
+
+
+async def post(manager: ConnectionManager, receivers: set[str], data: bytes) -> set[str]:
+    """Post until all receivers have it or are gone, and return these; it may take for ever."""
+    gone: set[str] = set()
+    while receivers:
+        each = sorted(receivers)
+        results = await asyncio.gather(*(manager.send(receiver, data) for receiver in each))
+        answers = list(zip(each, results, strict=True))
+        gone |= {receiver for receiver, result in answers if result.outcome is Outcome.GONE}
+        receivers = {receiver for receiver, result in answers if not _settled(result)}
+        if receivers:
+            await asyncio.sleep(REPOST_PAUSE_S)
+    return gone
+
+
+def _settled(result: SendResult) -> bool:
+    """Whether posting again is pointless: taken, gone, or refused for what the message is."""
+    if isinstance(result.error, CallerError):
+        log("error", "a message was refused", reason=type(result.error).__name__)
+        return True
+    return result.outcome is not Outcome.FAILED
 
 
 class Outbox:
@@ -70,25 +93,12 @@ class Outbox:
         and a slow one delays nobody's progress.
         """
         data = self._message.encode()
-        waiting = {self.request.connection_id}
+        receivers = {self.request.connection_id}
         if self._closed:
-            waiting.update(self._subscribers)
+            receivers.update(self._subscribers)
         else:
             self._tell_subscribers(data)
-        while waiting:
-            receivers = sorted(waiting)
-            results = await asyncio.gather(
-                *(self._manager.send(connection_id, data) for connection_id in receivers)
-            )
-            waiting = {
-                connection_id
-                for connection_id, result in zip(receivers, results, strict=True)
-                if not self._settled(result)
-            }
-            own = dict(zip(receivers, results, strict=True)).get(self.request.connection_id)
-            self._own_gone |= own is not None and own.outcome is Outcome.GONE
-            if waiting:
-                await asyncio.sleep(REPOST_PAUSE_S)
+        self._own_gone |= self.request.connection_id in await post(self._manager, receivers, data)
         await self._until_told()
         self.taken = True
         if self._closed:
@@ -108,14 +118,6 @@ class Outbox:
         sends = [send for behind in self._telling.values() if len(behind) == 1 for send in behind]
         if sends:
             await asyncio.wait(sends, timeout=TELLING_GONE_S if self._own_gone else TELLING_S)
-
-    def _settled(self, result: SendResult) -> bool:
-        """Whether posting again is pointless: taken, gone, or refused for what the message is."""
-        if isinstance(result.error, CallerError):
-            reason = type(result.error).__name__
-            log("error", "a message was refused", request_id=self.request.request_id, reason=reason)
-            return True
-        return result.outcome is not Outcome.FAILED
 
     async def progress(self, update: Update, now_ms: int) -> None:
         """Take the next number for a progress message; raises `LostError`.
@@ -223,7 +225,7 @@ class ProgressReporter:
         self._wake = asyncio.Event()
         self._wake.set()
         self._draining = False
-        self._flushing = False
+        self._flushing = asyncio.Event()
         self._task = asyncio.create_task(self._pump())
 
     def progress(self, percentage: float, message: str | None = None) -> None:
@@ -260,7 +262,8 @@ class ProgressReporter:
 
     def _start_draining(self, at_once: bool) -> None:
         self._draining = True
-        self._flushing = at_once
+        if at_once:
+            self._flushing.set()
         self._wake.set()
 
     def _report(self, update: Update) -> None:
@@ -276,8 +279,10 @@ class ProgressReporter:
             while (update := self._coalescing.waiting) is not None:
                 now_ms = self._clock.now_ms()
                 due_in_ms = self._coalescing.due_in_ms(now_ms)
-                if due_in_ms and not self._flushing:
-                    await self._wait(due_in_ms / 1000)
+                if due_in_ms and not self._flushing.is_set():
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(due_in_ms / 1000):
+                            await self._flushing.wait()
                     continue
                 self._coalescing = self._coalescing.sent(update, now_ms)
                 await self._outbox.progress(update, now_ms)
@@ -304,13 +309,3 @@ class ProgressReporter:
             delivery.result()
         finally:
             delivery.cancel()
-
-    async def _wait(self, seconds: float) -> None:
-        """Wait, but not after `drain` was called."""
-        try:
-            async with asyncio.timeout(seconds):
-                while not self._flushing:
-                    self._wake.clear()
-                    await self._wake.wait()
-        except TimeoutError:
-            return

@@ -148,14 +148,11 @@ async def _answer(
         text = encode(messages.response(request_id, services.clock.now_ms(), data))
         if len(text.encode()) > MESSAGE_BYTES_MAX:
             raise StreamerError("RESULT_TOO_LARGE")
-    except StreamerError as failure:
-        await _refuse(connection.connection_id, services, failure, request_id)
-        return
     except Exception as error:  # noqa: BLE001 - a handler may raise anything
-        log("error", "a handler failed", action=request.action, error_type=type(error).__name__)
-        await _refuse(
-            connection.connection_id, services, StreamerError("INTERNAL_ERROR"), request_id
-        )
+        if not isinstance(error, StreamerError):
+            log("error", "a handler failed", action=request.action, error_type=type(error).__name__)
+            error = StreamerError("INTERNAL_ERROR")
+        await _refuse(connection.connection_id, services, error, request_id)
         return
     await services.manager.send(connection.connection_id, text.encode())
     services.metrics.add("ProcessingLatency", services.clock.now_ms() - began_ms)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import uuid
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -103,7 +102,7 @@ async def broadcast(
 ) -> tuple[Any, After | None]:
     """One message to every connection of the sender's tenant, the sender's too."""
     began_ms = services.clock.now_ms()
-    broadcast_id = uuid.uuid4().hex
+    broadcast_id = services.new_id()
     message = messages.broadcast(broadcast_id, began_ms, connection.user_id, payload["payload"])
     data = encode(message).encode()
     if len(data) > MESSAGE_BYTES_MAX:

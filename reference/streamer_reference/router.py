@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import uuid
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -38,7 +37,7 @@ async def route(connection_id: str, text: str, services: Services) -> None:
     try:
         connection = await services.store.get_connection(connection_id)
     except store.StoreError as failure:
-        await _refuse(connection_id, services, *_refusal(text, failure))
+        await _refuse(connection_id, services, *_refusal(text, failure, services))
         return
     if connection is None:
         log("warning", "a message of a connection that is not stored")
@@ -50,10 +49,10 @@ async def route(connection_id: str, text: str, services: Services) -> None:
     request_id = None
     try:
         request = messages.parse_request(text)
-        request_id = request.id or uuid.uuid4().hex
+        request_id = request.id or services.new_id()
         bind(
             request_id=request_id,
-            correlation_id=_correlation_id(request),
+            correlation_id=_correlation_id(request, services),
             tenant_id=connection.tenant_id,
         )
         if expired:
@@ -94,18 +93,20 @@ def _decide(
     return None, built_in
 
 
-def _correlation_id(request: messages.Request) -> str:
+def _correlation_id(request: messages.Request, services: Services) -> str:
     """The client's own, when it gave one of that shape; else the one of the gateway's event."""
     given = request.metadata.get("correlation_id", "")
     if CORRELATION_ID_PATTERN.fullmatch(given):
         return given
-    return str(bound().get("correlation_id") or uuid.uuid4().hex)
+    return str(bound().get("correlation_id") or services.new_id())
 
 
-def _refusal(text: str, failure: StreamerError) -> tuple[StreamerError, str | None]:
+def _refusal(
+    text: str, failure: StreamerError, services: Services
+) -> tuple[StreamerError, str | None]:
     """What a message is refused with while its sender cannot be known, and its id; shape first."""
     try:
-        return failure, messages.parse_request(text).id or uuid.uuid4().hex
+        return failure, messages.parse_request(text).id or services.new_id()
     except ValidationError as unreadable:
         return unreadable, unreadable.request_id
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
@@ -54,7 +55,12 @@ class Services:
     metrics: Metrics
     clock: Clock
     invoke: Invoker
+    chance: random.Random = dataclasses.field(default_factory=random.SystemRandom)
     sending: set[str] = dataclasses.field(default_factory=set)  # outcomes, by sweeps under way
+
+    def new_id(self) -> str:
+        """An id that nobody else makes."""
+        return f"{self.chance.getrandbits(128):032x}"
 
     def connection_closed(self, connected_at_ms: int) -> None:
         """Count a connection that was removed, whoever found that it had ended."""
@@ -88,7 +94,7 @@ def build(
     clock: Clock | None = None,
 ) -> Services:
     """The services of one process. `on_change` is called after each commit of the store."""
-    clock = clock or SystemClock()
+    clock, chance = clock or SystemClock(), random.SystemRandom()
     metrics = metrics or Metrics(environment=settings.environment)
     if settings.traces:
         traces.start(settings.traces)
@@ -131,13 +137,16 @@ def build(
         settings,
         store,
         client,
-        ConnectionManager(client, on_gone=on_gone, observe=observe),
+        ConnectionManager(
+            client, on_gone=on_gone, observe=observe, clock=clock, dice=chance.random
+        ),
         registry,
         objects,
         settings.token_rules(),
         metrics,
         clock,
         invoke,
+        chance,
     )
     return services
 

@@ -14,7 +14,6 @@ import asyncio
 import contextlib
 import hashlib
 import json
-import random
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -150,7 +149,7 @@ class Worker:
             log("warning", "no look for waiting requests", reason=error.reason)
             return []
         waiting = [key for key in found if key not in self._attended]
-        random.shuffle(waiting)
+        self._services.chance.shuffle(waiting)
         return waiting
 
     async def _attend(self, key: str, *, alone: bool = False) -> None:
@@ -242,7 +241,7 @@ class Worker:
         except RetryableError:
             reporter.pump.cancel()
             log("info", "an attempt failed", attempt=request.attempt)
-            delay_s = RETRY_BACKOFF.longest_s(request.failures + 1) * random.random()  # noqa: S311 - jitter
+            delay_s = self._jitter_s(request.failures + 1)
             if not await self._retry(outbox, request.failures + 1, delay_s):
                 await self._let_go(outbox, request.failures + 1)
         except (LostError, StoreError) as error:
@@ -332,6 +331,9 @@ class Worker:
         finally:
             reporter.pump.cancel()
 
+    def _jitter_s(self, attempts: int) -> float:
+        return RETRY_BACKOFF.longest_s(attempts) * self._services.chance.random()
+
     async def _retry(self, outbox: Outbox, failures: int, delay_s: float) -> bool:
         """Leave the request to another attempt; False when that was not stored."""
         request, now_ms = outbox.request, self._clock.now_ms()
@@ -370,8 +372,7 @@ class Worker:
         if stored.request.status is Status.PROCESSING:
             if request.attempt - failures - request.deaths < LOST_MAX:
                 # A write whose answer was lost: what was stored is unknown, so begin a new attempt.
-                pause_s = RETRY_BACKOFF.longest_s(request.attempt) * random.random()  # noqa: S311 - jitter
-                return await self._retry(outbox, failures, pause_s)
+                return await self._retry(outbox, failures, self._jitter_s(request.attempt))
             stored = await give_up(stored, self._services, "The outcome could not be stored.")
             if stored is None:
                 return True

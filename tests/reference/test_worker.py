@@ -245,7 +245,7 @@ async def test_a_retryable_error_backs_off_and_then_succeeds(tmp_path):
 
 
 @virtual_time
-async def test_pauses_between_attempts_double_with_full_jitter(tmp_path, monkeypatch):
+async def test_pauses_between_attempts_double_with_full_jitter(tmp_path):
     """ASYNC-5: half of 0.5 s and then half of 1 s, when the dice say a half."""
     runs_s = []
 
@@ -254,7 +254,7 @@ async def test_pauses_between_attempts_double_with_full_jitter(tmp_path, monkeyp
         raise RetryableError("again")
 
     world = await _world(tmp_path, registry=_registry(steps=run))
-    monkeypatch.setattr("random.random", lambda: 0.5)
+    world.chance.random = lambda: 0.5
     await world.run()
     pauses_s = [later - earlier for earlier, later in itertools.pairwise(runs_s)]
     assert pauses_s == [pytest.approx(0.25, abs=0.1), pytest.approx(0.5, abs=0.1)]

@@ -11,6 +11,7 @@ import dataclasses
 import inspect
 import itertools
 import json
+import random
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -187,6 +188,7 @@ class World:
         self.clock = LoopClock()
         self.store = SqliteStore(Path(self.settings.store), threaded=False, clock=self.clock)
         self.clients = Clients()
+        self.chance = random.Random(1)
         self.invocations: list[dict[str, Any]] = []
         self.metrics: list[dict[str, Any]] = []
         self._seen = 0
@@ -209,6 +211,7 @@ class World:
             Metrics(lambda line: self.metrics.append(json.loads(line)), lambda: 0.0),
             self.clock,
             lambda _function, event: self.invocations.append(event),
+            self.chance,
         )
 
     async def connect(self, connection_id: str, **fields: Any) -> Connection:

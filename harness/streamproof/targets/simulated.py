@@ -1,7 +1,7 @@
 """The reference as a system that can be simulated: its functions on ports instead of a network.
 
 Everything of it runs but the management client's HTTP and the store's SQL. What it takes from its
-process (chance, ids, death) comes from the simulated one that runs at that moment.
+process (chance, death) comes from the simulated one that runs at that moment.
 """
 
 from __future__ import annotations
@@ -11,10 +11,8 @@ import contextlib
 import functools
 import logging
 import types
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
-from random import Random
 from typing import Any
 
 import jwt
@@ -22,9 +20,6 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 import streamer_reference.handlers.probe as probe_module
-from streamer_reference import actions
-from streamer_reference import router as router_module
-from streamer_reference import worker as worker_module
 from streamer_reference.auth import TokenRules
 from streamer_reference.connection.errors import NoAnswerError, error_for
 from streamer_reference.connection.manager import ConnectionManager
@@ -166,6 +161,7 @@ class Reference:
             metrics=_Unwritten(),
             clock=clock,
             invoke=ports.invoke,
+            chance=ports.chance,
         )
         return _Process(services, ports.name)
 
@@ -177,34 +173,17 @@ class _Clock:
 
 @contextlib.contextmanager
 def simulated() -> Iterator[Reference]:
-    """The reference, with what it takes from its machine replaced, in this process, for a while."""
-    chance = types.SimpleNamespace(
-        random=lambda: _chance().random(),
-        shuffle=lambda values: _chance().shuffle(values),
-    )
-    ids = types.SimpleNamespace(uuid4=lambda: uuid.UUID(int=_chance().getrandbits(128), version=4))
+    """The reference whose probes kill a simulated process, in this one, for a while."""
     machine = types.SimpleNamespace(kill=lambda _pid, _signal: _ports.get().die(), getpid=lambda: 0)
-    places = (
-        (worker_module, "random", chance),
-        (router_module, "uuid", ids),
-        (actions, "uuid", ids),
-        (probe_module, "os", machine),
-    )
-    before = [(module, name, getattr(module, name)) for module, name, _ in places]
-    for module, name, value in places:
-        setattr(module, name, value)
+    names = vars(probe_module)
+    before, names["os"] = names["os"], machine
     level = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
         yield Reference()
     finally:
         logging.disable(level)
-        for module, name, value in before:
-            setattr(module, name, value)
-
-
-def _chance() -> Random:
-    return _ports.get().chance
+        names["os"] = before
 
 
 def play(seed: int, *, mutant: str | None = None, verbose: bool = False) -> Played:

@@ -6,7 +6,6 @@ import asyncio
 import os
 import signal
 import sys
-import uuid
 from threading import current_thread, main_thread
 from typing import Any
 
@@ -27,7 +26,7 @@ async def worker(event: dict[str, Any], services: Services, context: Any) -> Any
     held = _workers.get(id(services))
     if held is None:
         # The log stream is the one name that Lambda gives to an environment and to no other.
-        name = os.environ.get("AWS_LAMBDA_LOG_STREAM_NAME") or uuid.uuid4().hex
+        name = os.environ.get("AWS_LAMBDA_LOG_STREAM_NAME") or services.new_id()
         held = _workers[id(services)] = Worker(services, name)
     loop = asyncio.get_running_loop()
     if can_be_told := sys.platform != "win32" and current_thread() is main_thread():

@@ -7,7 +7,6 @@ import copy
 import dataclasses
 import json
 import math
-import types
 import unicodedata
 from collections.abc import Callable
 from typing import Any
@@ -53,11 +52,10 @@ def bad_id_replaced(patch: Patch) -> None:
 def ids_from_a_clock(patch: Patch) -> None:
     """The ids that the server makes are moments: two in one millisecond are equal."""
 
-    def uuid4() -> Any:
-        moment = int(asyncio.get_running_loop().time() * 1000)
-        return types.SimpleNamespace(hex=f"r-{moment}")
+    def new_id(_services: Any) -> str:
+        return f"r-{int(asyncio.get_running_loop().time() * 1000)}"
 
-    patch.value(f"{ROUTER}:uuid", types.SimpleNamespace(uuid4=uuid4))
+    patch.value("streamer_reference.services:Services.new_id", new_id)
 
 
 @mutant("MSG-1")

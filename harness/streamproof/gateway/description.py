@@ -180,7 +180,7 @@ class Api:
     `authorizer` names a REQUEST authorizer for $connect; each of `identity_sources`, written as
     `route.request.header.NAME` or `route.request.querystring.NAME`, must be there, or it is 401.
     Its answer is kept `authorizer_ttl_s` for the same identity: 0 to 3600, and 0 unless asked for,
-    as AWS documents the cache for HTTP APIs only.
+    as AWS documents the cache for HTTP APIs only; without identity sources it cannot be kept.
     """
 
     routes: Mapping[str, str]
@@ -279,6 +279,11 @@ class Description:
                     "route.request.header.NAME or route.request.querystring.NAME",
                 )
         _check_bounds(self.api, "the API", {"authorizer_ttl_s": (0, 3600)})
+        if self.api.authorizer_ttl_s and not self.api.identity_sources:
+            raise UsageError(
+                "an authorizer's answer is kept without identity_sources, for whoever comes next",
+                "name identity_sources, or keep it for 0 seconds",
+            )
         for mapping in self.mappings:
             _check_mapping(mapping)
 

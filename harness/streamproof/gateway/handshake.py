@@ -106,7 +106,7 @@ class Handshake:
                 answer = known[1]
             else:
                 answer = await self._functions.invoke(name, event, limit_s=self._limit_s)
-                if api.authorizer_ttl_s:
+                if api.authorizer_ttl_s and identity:  # without one it would be everybody's
                     self._keep(identity, asked_s + api.authorizer_ttl_s, answer)
             if not is_allowed(answer, events.method_arn(api)):
                 return 403

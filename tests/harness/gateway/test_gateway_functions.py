@@ -281,6 +281,7 @@ def mapping(**fields):
         (describe(Function("f", run=run, event_age_max_s=59)), "event_age_max_s"),
         (describe(F, api=Api({}, identity_sources=("token",))), "identity source"),
         (describe(F, api=Api({}, authorizer_ttl_s=3601)), "authorizer_ttl_s"),
+        (describe(F, api=Api({}, authorizer_ttl_s=1)), "without identity_sources"),
         (describe(F, mappings=(mapping(record_age_max_s=59),)), "record_age_max_s"),
         (describe(F, mappings=(mapping(retries_max=10_001),)), "retries_max"),
         (describe(F, mappings=(mapping(batching_window_s=301),)), "batching_window_s"),

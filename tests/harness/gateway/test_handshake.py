@@ -8,7 +8,7 @@ import contextlib
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from streamproof.gateway import Function, Limits, ManualClock
+from streamproof.gateway import Description, Function, Limits, ManualClock
 from support.gateway_host import ROUTES, Notes, http, running, turns
 
 
@@ -345,3 +345,14 @@ async def test_an_authorizers_output_is_in_every_later_event():
         assert (
             asked["requestContext"]["connectionId"] == (events[0]["requestContext"]["connectionId"])
         )
+
+
+async def test_an_answer_without_an_identity_is_nobody_elses(monkeypatch):
+    """What no identity source tells apart is asked anew each time, even past the check."""
+    monkeypatch.setattr(Description, "check", lambda _self: None)
+    notes = Notes(AUTHORIZED)
+    api = {"routes": ROUTES, "authorizer": "authorizer", "authorizer_ttl_s": 300}
+    async with running(Function("authorizer", run=notes), api=api) as stage:
+        for asked in (1, 2):
+            async with stage.connect():
+                assert notes.events.qsize() == asked

@@ -269,30 +269,32 @@ class MappingRunner:
         _LOG.error("%d records for %s given up: %s", len(items), name, condition)
         if self._mapping.on_failure is None:
             return
-        self._mapping.on_failure(
-            {
-                "requestContext": {
-                    "requestId": outcome.request_id or str(uuid.uuid4()),
-                    "functionArn": function_arn(self._api, name),
-                    "condition": condition,
-                    "approximateInvokeCount": attempts,
-                },
-                "responseContext": {
-                    "statusCode": 200,
-                    "executedVersion": "$LATEST",
-                    "functionError": outcome.error,
-                },
-                "version": "1.0",
-                "timestamp": iso_time(self._clock.time_s()),
-                "DDBStreamBatchInfo": {
-                    "shardId": f"shardId-{lane.number:020d}-00000000",
-                    "startSequenceNumber": items[0].number,
-                    "endSequenceNumber": items[-1].number,
-                    "approximateArrivalOfFirstRecord": iso_time(items[0].record.created_at_s),
-                    "approximateArrivalOfLastRecord": iso_time(items[-1].record.created_at_s),
-                    "batchSize": len(items),
-                    "streamArn": stream_arn(self._api, self._mapping),
-                },
-                "payload": {"Records": [item.event for item in items]},
-            }
-        )
+        document = {
+            "requestContext": {
+                "requestId": outcome.request_id or str(uuid.uuid4()),
+                "functionArn": function_arn(self._api, name),
+                "condition": condition,
+                "approximateInvokeCount": attempts,
+            },
+            "responseContext": {
+                "statusCode": 200,
+                "executedVersion": "$LATEST",
+                "functionError": outcome.error,
+            },
+            "version": "1.0",
+            "timestamp": iso_time(self._clock.time_s()),
+            "DDBStreamBatchInfo": {
+                "shardId": f"shardId-{lane.number:020d}-00000000",
+                "startSequenceNumber": items[0].number,
+                "endSequenceNumber": items[-1].number,
+                "approximateArrivalOfFirstRecord": iso_time(items[0].record.created_at_s),
+                "approximateArrivalOfLastRecord": iso_time(items[-1].record.created_at_s),
+                "batchSize": len(items),
+                "streamArn": stream_arn(self._api, self._mapping),
+            },
+            "payload": {"Records": [item.event for item in items]},
+        }
+        try:
+            self._mapping.on_failure(document)
+        except Exception:  # it is theirs; the lane goes on, as Lambda drops what it cannot send
+            _LOG.exception("the on_failure of the mapping to %s raised", name)

@@ -561,3 +561,17 @@ async def test_a_batch_that_runs_is_let_finish_at_the_stop():
         let.set()
         await stopping
         assert ended == [True]
+
+
+async def test_a_destination_that_fails_holds_nothing_up(caplog):
+    """The lane goes on with the next batch, and what was raised is in the log."""
+
+    def refuse(_document):
+        raise OSError("full")
+
+    async with stream_of(failing, "ab", batch_size=1, retries_max=0, on_failure=refuse) as stream:
+        assert await stream.batch() == ["a"]
+        assert await stream.batch() == ["b"]
+        await stream.quiet()
+    assert "the on_failure of the mapping to f raised" in caplog.text
+    assert "OSError: full" in caplog.text

@@ -29,7 +29,7 @@ from streamer_reference.protocol.errors import HandlerError, RetryableError, Str
 from streamer_reference.protocol.errors import ValidationError as InvalidPayloadError
 from streamer_reference.protocol.limits import MESSAGE_BYTES_MAX
 from streamer_reference.services import Services
-from streamer_reference.store.base import Request, Stored, StoreError
+from streamer_reference.store.base import Held, Request, Stored, StoreError
 
 FILL_S = 0.05  # how often free slots look for waiting requests
 DELIVERY_S = 10.0  # then the sweeper goes on delivering
@@ -122,15 +122,7 @@ class Worker:
                     task.cancel()
             elif held.key not in self._attended:
                 # A claim whose answer was lost: in our name, and nobody runs it.
-                now_ms = self._clock.now_ms()
-                await self._store.retry(
-                    held.key,
-                    held.attempt,
-                    failures=held.failures,
-                    not_before_ms=now_ms,
-                    now_ms=now_ms,
-                    taken=False,
-                )
+                await self._give_back(held, held.failures)
 
     async def _keep_lease(self, invocation_id: str) -> None:
         while True:
@@ -201,16 +193,8 @@ class Worker:
         except asyncio.CancelledError:
             if not self.stopping:
                 raise
-            now_ms = self._clock.now_ms()
-            with contextlib.suppress(StoreError):  # then the lease is what gives it back
-                handed_back = await self._store.retry(
-                    request.key,
-                    request.attempt,
-                    failures=request.failures,
-                    not_before_ms=now_ms,
-                    now_ms=now_ms,
-                )
-                log("info", "told to stop", attempt=request.attempt, handed_back=handed_back)
+            handed_back = await self._give_back(request, request.failures)  # or the lease does it
+            log("info", "told to stop", attempt=request.attempt, handed_back=handed_back)
         finally:
             self._holding.discard(task)
 
@@ -335,19 +319,24 @@ class Worker:
         return RETRY_BACKOFF.longest_s(attempts) * self._services.chance.random()
 
     async def _retry(self, outbox: Outbox, failures: int, delay_s: float) -> bool:
+        return await self._give_back(outbox.request, failures, delay_s, taken=outbox.taken)
+
+    async def _give_back(
+        self, held: Held | Request, failures: int, delay_s: float = 0.0, *, taken: bool = False
+    ) -> bool:
         """Leave the request to another attempt; False when that was not stored."""
-        request, now_ms = outbox.request, self._clock.now_ms()
-        try:
+        now_ms = self._clock.now_ms()
+        due_ms = now_ms + int(delay_s * 1000)
+        with contextlib.suppress(StoreError):
             return await self._store.retry(
-                request.key,
-                request.attempt,
+                held.key,
+                held.attempt,
                 failures=failures,
-                not_before_ms=now_ms + int(delay_s * 1000),
+                not_before_ms=due_ms,
                 now_ms=now_ms,
-                taken=outbox.taken,
+                taken=taken,
             )
-        except StoreError:
-            return False
+        return False
 
     async def _let_go(self, outbox: Outbox, failures: int) -> None:
         """After losing a request, or the store: leave it so that it goes on.
@@ -356,12 +345,9 @@ class Worker:
         is taken back by the sweeper.
         """
         for _ in range(LETTING_GO_MAX):
-            try:
-                let_go = await self._let_go_once(outbox, failures)
-            except StoreError:
-                let_go = False
-            if let_go:
-                return
+            with contextlib.suppress(StoreError):
+                if await self._let_go_once(outbox, failures):
+                    return
             await asyncio.sleep(LETTING_GO_PAUSE_S)
 
     async def _let_go_once(self, outbox: Outbox, failures: int) -> bool:

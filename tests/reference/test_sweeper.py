@@ -58,6 +58,34 @@ async def test_what_stays_unclaimed_is_handed_over_again_ever_more_rarely(tmp_pa
 
 
 @virtual_time
+async def test_an_attempt_that_waited_long_sends_its_first_update_at_once(tmp_path):
+    """PROG-2: what sweeps put off meanwhile is no progress that was just sent."""
+    world = World(tmp_path)
+    await world.connect("c1")
+    steps = [{"percentage": 10}, {"ms": 300, "percentage": 20}]
+    payload = {"steps": steps, "end": "retryable", "end_attempts": 1}
+    await world.say("c1", "probe.async", payload, id="r1")
+    await world.stream()
+    await world.services.store.renew("w", "i", 0)
+    key, store = world.key("r1"), world.services.store
+    assert await store.claim(key, "w", world.clock.now_ms(), alone=False)
+    message = json.dumps({"request_id": "r1", "sequence": 1, "type": "progress", "percentage": 5})
+    await store.save_progress(key, 1, 1, message, 5.0, world.clock.now_ms())
+    await store.retry(key, 1, failures=1, not_before_ms=0, now_ms=world.clock.now_ms(), taken=True)
+    for _ in range(40):
+        await pass_time(1)
+        await sweep(world.services)
+        world.invocations.clear()
+    again_s = asyncio.get_running_loop().time()
+    world.invocations.append({"request_keys": [key]})
+    await world.run()
+    messages = world.clients.arrived["c1"]
+    updates = [arrival for arrival in messages if arrival.message["type"] == "progress"]
+    assert [arrival.message["percentage"] for arrival in updates] == [10, 20]
+    assert updates[0].at_s - again_s < 0.2
+
+
+@virtual_time
 async def test_what_cannot_be_delivered_hides_nothing_younger(tmp_path, monkeypatch):
     """A sweep takes so many at most, and the next one others."""
     monkeypatch.setattr(sweeper_module, "FOUND_MAX", 2)

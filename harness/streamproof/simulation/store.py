@@ -477,15 +477,18 @@ class SimulatedStore:
         return await self._read("undelivered", "", find)
 
     async def put_off(self, moments_ms: Mapping[str, int]) -> None:
-        """Count these as moved, or stored, at these moments."""
+        """Count what waits as moved, and what is not delivered as stored, at these moments."""
 
         def put_off() -> None:
             for key, moment_ms in moments_ms.items():
                 stored = self.requests.get(key)
-                if stored is not None:
+                if stored is None:
+                    continue
+                if stored.request.status in ("ACCEPTED", *CLAIMABLE):
                     request = dataclasses.replace(stored.request, changed_at_ms=moment_ms)
-                    moved = dataclasses.replace(stored, request=request)
-                    self._say(moved, stored_at_ms=moment_ms)
+                    self.put(dataclasses.replace(stored, request=request))
+                elif stored.outbox.closed and not stored.outbox.taken:
+                    self._say(stored, stored_at_ms=moment_ms)
 
         await self.write("put_off", "", put_off)
 

@@ -264,7 +264,10 @@ class LeaseStore(Protocol):
         """Outcomes stored before `before_ms` that are not known to be taken."""
 
     async def put_off(self, moments_ms: Mapping[str, int]) -> None:
-        """Count these as moved, or stored, at these moments: the three above find others first."""
+        """Count those that still wait, or are not delivered, as moved or stored at these moments.
+
+        So `overdue` and `undelivered` find others first.
+        """
 
     async def forget(self, now_ms: int) -> None:
         """Drop what is past its retention, which counts from a request's end; some at a time."""

@@ -365,8 +365,15 @@ def undelivered(db: Database, before_ms: int, limit: int) -> list[Stored]:
 
 def put_off(db: Database, moments_ms: Mapping[str, int]) -> None:
     moments = [(moment_ms, key) for key, moment_ms in moments_ms.items()]
-    db.executemany("UPDATE requests SET changed_at_ms = ? WHERE key = ?", moments)
-    db.executemany("UPDATE outbox SET stored_at_ms = ? WHERE key = ?", moments)
+    waits = f"status IN {_in(CLAIMABLE | {Status.ACCEPTED})}"
+    db.executemany(
+        f"UPDATE requests SET changed_at_ms = ? WHERE key = ? AND {waits}",  # noqa: S608 - our names
+        moments,
+    )
+    # An open outbox has the moment of the last progress, which the next attempt goes by (PROG-2).
+    db.executemany(
+        "UPDATE outbox SET stored_at_ms = ? WHERE key = ? AND closed AND NOT taken", moments
+    )
 
 
 _FORGET = (

@@ -177,3 +177,20 @@ class TestStoreBehaviour:
         assert {s.request.key for s in await store.undelivered(2001, 9)} == {"done"}
         assert await store.undelivered(2000, 9) == []
         assert set(await store.waiting(8000, 9)) == {"pausing"}
+
+    async def test_what_is_put_off_is_found_later_and_tells_an_attempt_nothing_else(self, store):
+        """PROG-2: the moment of the last progress stays, and so does what is claimed meanwhile."""
+        await claimed(store, "pausing")
+        await store.save_progress("pausing", 1, 1, "m", 10.0, 3000)
+        await store.retry("pausing", 1, failures=1, not_before_ms=4000, now_ms=3000)
+        await claimed(store, "running")
+        await claimed(store, "done")
+        await store.finish("done", 1, Status.COMPLETED, "{}", (1, "m"), 2000)
+        before = {key: await store.get(key) for key in ("running", "done")}
+        await store.put_off(dict.fromkeys(("pausing", "running", "done", "unknown"), 20_000))
+        assert await store.overdue(20_000, 9) == await store.undelivered(20_000, 9) == []
+        assert [s.request.key for s in await store.overdue(20_001, 9)] == ["pausing"]
+        assert [s.request.key for s in await store.undelivered(20_001, 9)] == ["done"]
+        assert (await store.get("pausing")).outbox.stored_at_ms == 3000
+        assert await store.get("running") == before["running"]
+        assert (await store.get("done")).request == before["done"].request

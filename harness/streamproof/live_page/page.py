@@ -41,6 +41,7 @@ class LivePage:
         connections: Callable[[], int],
         requests: Count | None = None,
         now_s: Callable[[], float] = time.time,
+        monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
         """`requests` counts the stored requests by state; it is called in a thread.
 
@@ -49,6 +50,7 @@ class LivePage:
         self._connections = connections
         self._requests = requests
         self._now_s = now_s
+        self._monotonic_s = monotonic_s
         self._began_s = now_s()
         self._recent = Recent()
         self._totals: collections.Counter[str] = collections.Counter()
@@ -97,7 +99,7 @@ class LivePage:
         """Everything that the page shows, as JSON; a document may be `FIGURES_S` old."""
         now_s = self._now_s()
         if not self._figures or not now_s < self._figures_until_s <= now_s + FIGURES_S:
-            self._count_requests(now_s)
+            self._count_requests()
             self._figures = json.dumps(self._document(now_s)).encode()
             self._figures_until_s = now_s + FIGURES_S
         return "application/json", self._figures
@@ -146,19 +148,20 @@ class LivePage:
             }
         )
 
-    def _count_requests(self, now_s: float) -> None:
+    def _count_requests(self) -> None:
         busy = self._counting is not None and not self._counting.done()
-        if self._requests is not None and not busy and now_s >= self._count_again_s:
+        if self._requests is not None and not busy and self._monotonic_s() >= self._count_again_s:
             self._counting = asyncio.get_running_loop().create_task(self._count(self._requests))
 
     async def _count(self, requests: Count) -> None:
-        began_s = time.monotonic()
+        began_s = self._monotonic_s()
         try:
             self._states = await asyncio.to_thread(requests)
         except Exception:
             logging.getLogger("streamproof.live_page").exception("requests were not counted")
-        took_s = time.monotonic() - began_s
-        self._count_again_s = self._now_s() + max(REQUESTS_S, took_s / REQUESTS_SHARE)
+        ended_s = self._monotonic_s()
+        pause_s = max(REQUESTS_S, (ended_s - began_s) / REQUESTS_SHARE)
+        self._count_again_s = ended_s + pause_s
 
 
 # Metric to the page's name for it, and whether its values are milliseconds.
@@ -186,7 +189,12 @@ class LogLines(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Hand it over to the loop that the page is used on; any thread may log."""
-        line = self.format(record)
+        try:
+            line = self.format(record)
+        except Exception:  # noqa: BLE001 - no line fails what it is about
+            with contextlib.suppress(Exception):  # standard error may be closed
+                self.handleError(record)
+            return
         with contextlib.suppress(RuntimeError):  # the loop has ended, and with it the page
             self._loop.call_soon_threadsafe(self._page.line, line)
 

@@ -7,6 +7,7 @@ caller, so no token ever does.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -30,7 +31,11 @@ class _StandardError(logging.Handler):
     """Whatever standard error is at the moment of a line; standard output may be a product."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        sys.stderr.write(self.format(record) + "\n")
+        try:
+            sys.stderr.write(self.format(record) + "\n")
+        except Exception:  # noqa: BLE001 - no line fails what it is about
+            with contextlib.suppress(Exception):  # standard error may be closed, or none
+                self.handleError(record)
 
 
 FORMATTER: Final = LambdaPowertoolsFormatter(
@@ -51,7 +56,6 @@ Logger(
 
 bind: Final = FORMATTER.thread_safe_append_keys
 bound: Final = FORMATTER.thread_safe_get_current_keys
-unbind: Final = FORMATTER.thread_safe_clear_keys
 
 
 def bind_request(request: Request) -> None:

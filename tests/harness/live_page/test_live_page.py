@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import json
 import logging
 import re
@@ -28,7 +29,7 @@ class Clock:
 
 def _page(**options: Any) -> tuple[LivePage, Clock]:
     clock = Clock()
-    return LivePage(lambda: 3, now_s=clock, **options), clock
+    return LivePage(lambda: 3, now_s=clock, **{"monotonic_s": clock, **options}), clock
 
 
 def _figures(page: LivePage, clock: Clock) -> dict[str, Any]:
@@ -139,6 +140,33 @@ async def test_requests_are_counted_only_while_somebody_looks_and_seldom() -> No
         _figures(page, clock)
         await page.aclose()
     assert _figures(page, clock)["requests"] == {"PENDING": 3}
+
+
+async def test_requests_are_counted_again_though_the_wall_clock_was_put_back() -> None:
+    """An hour back by NTP or by hand is no hour without a count."""
+    calls: list[int] = []
+    steady = Clock()
+    page, clock = _page(
+        requests=lambda: calls.append(1) or {"PENDING": len(calls)}, monotonic_s=steady
+    )
+    for count in (1, 2):
+        _figures(page, clock)
+        await page.aclose()
+        assert len(calls) == count
+        clock.s -= 3_600
+        steady.s += 1
+
+
+async def test_a_record_that_makes_no_line_fails_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even when there is no standard error to tell of it."""
+    page, clock = _page()
+    handler = LogLines(page)
+    closed = io.StringIO()
+    closed.close()
+    for error_output in (closed, None):
+        monkeypatch.setattr("sys.stderr", error_output)
+        handler.emit(logging.makeLogRecord({"levelno": 40, "msg": "%d", "args": ("text",)}))
+    assert _figures(page, clock)["errors"] == []
 
 
 async def test_what_this_process_logs_is_shown_too(loop_turn: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import logging
 import subprocess
@@ -17,9 +18,9 @@ from support.observed import EVENT_ID, observed
 @pytest.fixture(autouse=True)
 def _unbound():
     """No test knows of the one before."""
-    logs.unbind()
+    logs.FORMATTER.thread_safe_clear_keys()
     yield
-    logs.unbind()
+    logs.FORMATTER.thread_safe_clear_keys()
 
 
 @pytest.fixture
@@ -71,6 +72,26 @@ def test_the_lowest_level_comes_from_the_environment(name, shown):
     )
     assert [json.loads(line)["level"] for line in done.stderr.splitlines()] == shown
     assert done.stdout == ""
+
+
+class _Broken(io.StringIO):
+    """A pipe that nobody reads any more."""
+
+    def write(self, text):
+        raise BrokenPipeError(len(text))
+
+
+def test_a_line_that_cannot_be_written_fails_nobody(monkeypatch):
+    """The request that it is about goes on, with a closed standard error or with none."""
+    closed = io.StringIO()
+    closed.close()
+    for output in (_Broken(), closed, None):
+        monkeypatch.setattr("sys.stderr", output)
+        logs.log("error", "unheard")
+    heard = io.StringIO()
+    monkeypatch.setattr("sys.stderr", heard)
+    logs.log("error", "heard")
+    assert json.loads(heard.getvalue())["message"] == "heard"
 
 
 async def test_tasks_side_by_side_keep_their_names(capsys):

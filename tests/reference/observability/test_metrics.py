@@ -49,7 +49,7 @@ def test_a_metric_by_function_is_in_a_line_of_each_function():
     for function in ("router", "worker", "router"):
         logs.bind(function=function)
         gathered.add("ProcessingLatency", 7)
-    logs.unbind()
+    logs.FORMATTER.thread_safe_clear_keys()
     gathered.flush()
     assert [(line["function"], line["ProcessingLatency"]) for line in lines] == [
         ("router", [7, 7]),

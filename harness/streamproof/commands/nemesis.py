@@ -226,6 +226,8 @@ COLUMNS: Sequence[tuple[str, Callable[[SeedResult], Any]]] = (
     ("seed", lambda s: s.seed),
     ("sent", lambda s: s.counts["sent"]),
     ("acknowledged", lambda s: s.counts["acknowledged"]),
+    ("refused", lambda s: s.counts["refused"]),
+    ("never accepted", lambda s: s.counts["never accepted"]),
     ("lost", lambda s: s.counts["lost"]),
     ("second outcomes", lambda s: s.counts["second outcomes"]),
     ("PROCESSING_FAILED", lambda s: s.counts["PROCESSING_FAILED"]),
@@ -234,7 +236,7 @@ COLUMNS: Sequence[tuple[str, Callable[[SeedResult], Any]]] = (
     ("pauses", lambda s: s.faults.get("pause", 0)),
     ("takeovers", lambda s: s.faults.get("takeovers", 0)),
     ("429 / 500 of posts", lambda s: _of_posts(s.faults)),
-    ("records delivered", lambda s: _of_records(s.faults)),
+    ("records delivered / replayed", lambda s: _of_records(s.faults)),
     ("seconds", lambda s: s.duration_s),
 )
 
@@ -245,7 +247,8 @@ def _of_posts(faults: dict[str, int]) -> str:
 
 
 def _of_records(faults: dict[str, int]) -> str:
-    return f"{faults.get('records delivered', 0)} of {faults.get('records', 0)}"
+    brought = [faults.get(f"records {how}", 0) for how in ("delivered", "replayed")]
+    return f"{brought[0]} / {brought[1]} of {faults.get('records', 0)}"
 
 
 def table(found: NemesisResult) -> list[str]:

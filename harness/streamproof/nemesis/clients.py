@@ -39,6 +39,8 @@ class Track:
     refused: str = ""  # the code of its refusal
     outcomes: list[dict[str, Any]] = dataclasses.field(default_factory=list)  # differing ones
     known: bool = True  # False: cut off before its acknowledgment, and the service knows nothing
+    sent_s: float = 0.0
+    cut_off_s: float | None = None  # when its connection ended, if before its acknowledgment
     status: dict[str, Any] | None = None  # the answer to `status` after the drain, or its error
 
 
@@ -116,7 +118,7 @@ class Client:
     async def send(self, arrival: Arrival) -> None:
         """Send a request, on the next connection when there is none at the moment."""
         await self._ready.wait()
-        self.tracks[arrival.request_id] = Track(arrival)
+        self.tracks[arrival.request_id] = Track(arrival, sent_s=self._journal.clock())
         self.open_requests += 1
         await self._say(arrival.request_id, "probe.async", arrival.payload)
 
@@ -134,6 +136,7 @@ class Client:
             assert self._socket is not None  # noqa: S101 - there is one when it is ready
             assert self._reader is not None  # noqa: S101 - likewise
             self._ready.clear()
+            self._note_cut_off()
             self._dropping = True
             if how == "half-open":
                 self._socket.transport.pause_reading()
@@ -166,6 +169,11 @@ class Client:
                 self.tracks[request_id].status = await self._ask(request_id, "status")
 
         await asyncio.gather(*(ask(request_id) for request_id in self.tracks))
+
+    def _note_cut_off(self) -> None:
+        for track in self.tracks.values():
+            if track.cut_off_s is None and self._waits(track) and not track.acknowledged:
+                track.cut_off_s = self._journal.clock()
 
     async def _come_back(self) -> None:
         waiting = [name for name, track in self.tracks.items() if self._waits(track)]
@@ -227,6 +235,7 @@ class Client:
         if not self._dropping:
             self.cut_off += 1
             self._ready.clear()
+            self._note_cut_off()
             self._start(self._come_back())
 
     def _take(self, name: str, text: str) -> None:

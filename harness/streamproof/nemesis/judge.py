@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from streamproof.nemesis.clients import Track
-from streamproof.nemesis.schedule import Options
+from streamproof.nemesis.schedule import LEASE_S, Options
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -85,8 +85,13 @@ def _end(track: Track) -> str:
 
 
 def _unaccepted(track: Track) -> bool:
-    """Cut off before the acknowledgment, and unknown to the service before and after."""
-    return not track.acknowledged and not track.known and _is_unknown(track.status)
+    """Cut off on its way, not acknowledged, and unknown to the service before and after.
+
+    A message that is longer under way than a healthy worker's lease was dropped, not cut off.
+    """
+    if track.acknowledged or track.known or track.cut_off_s is None:
+        return False
+    return track.cut_off_s - track.sent_s <= LEASE_S and _is_unknown(track.status)
 
 
 def _is_unknown(status: dict[str, Any] | None) -> bool:
@@ -99,6 +104,8 @@ def _code(message: dict[str, Any]) -> str | None:
 
 def _faults(track: Track) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
+    if track.refused:  # there are no limits, and the store is healthy
+        found.append(("ASYNC-1", f"refused with {track.refused}: nothing may be"))
     if not track.outcomes:
         if not track.refused and not _unaccepted(track):
             found.append(("ASYNC-1", f"no outcome came: lost; status says {track.status}"))

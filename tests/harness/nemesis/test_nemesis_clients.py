@@ -155,6 +155,7 @@ async def test_what_was_cut_off_before_its_acknowledgment_is_asked_for_again() -
         assert await client.drop("reset")
         await seen(lambda: client.open_requests == 0)
         assert not any(track.known for track in client.tracks.values())
+        assert [track.cut_off_s for track in client.tracks.values()] == [0.0, 0.0]
         service.known["late"] = service.sockets[-1]
         await client.settle()
         assert client.open_requests == 1

@@ -233,6 +233,16 @@ def test_the_gateway_is_told_by_the_first_rule_and_everything_is_counted() -> No
     assert (faults.counts["records"], faults.counts["records delivered"]) == (1, 3)
 
 
+def test_what_comes_again_later_is_counted_apart() -> None:
+    """Replays do not stand in for records that came too seldom."""
+    faults = worlds.GatewayFaults()
+    faults.records.append(RepeatRecords(1, 1, replayed=1.0))
+    for number in range(4):
+        faults.deliveries([item(number)])
+    assert (faults.counts["records"], faults.counts["records delivered"]) == (4, 4)
+    assert faults.counts["records replayed"] == 3
+
+
 def test_the_attempts_of_a_bounded_number_of_messages_are_remembered(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -25,6 +25,17 @@ def track(*outcomes: Any, status: Any = DONE, code: str | None = None, **members
     return Track(arrival, **{"acknowledged": True, **members}, outcomes=[*outcomes], status=status)
 
 
+def cut_off(*, after_s: float, **members: Any) -> Track:
+    """A request whose connection ended before its acknowledgment, and that nobody knows."""
+    unheard = {"acknowledged": False, "known": False, "sent_s": 1.0, "cut_off_s": 1.0 + after_s}
+    return track(status=UNKNOWN, **{**unheard, **members})
+
+
+def refused(*outcomes: Any, **members: Any) -> Track:
+    """A request that the service did not want."""
+    return track(*outcomes, acknowledged=False, refused="STORAGE_ERROR", **members)
+
+
 FAILED_STATUS = {"status": "FAILED", "error": ERROR}
 
 
@@ -34,8 +45,7 @@ FAILED_STATUS = {"status": "FAILED", "error": ERROR}
         (track(COMPLETE), "completed"),
         (track(COMPLETE, acknowledged=False), "completed"),  # its acknowledgment was cut off
         (track(FAILED, status=FAILED_STATUS, code="NOT_FOUND"), "failed"),
-        (track(acknowledged=False, refused="RATE_LIMITED", status=UNKNOWN), "refused"),
-        (track(acknowledged=False, known=False, status=UNKNOWN), "never accepted"),
+        (cut_off(after_s=0.2), "never accepted"),
     ],
 )
 def test_kept_promises(seen: Track, end: str) -> None:
@@ -52,6 +62,11 @@ def test_kept_promises(seen: Track, end: str) -> None:
         (track(status=UNKNOWN), ["ASYNC-1"]),
         (track(known=False, status=UNKNOWN), ["ASYNC-1"]),
         (track(acknowledged=False, known=False, status=DONE), ["ASYNC-1"]),
+        (track(acknowledged=False, known=False, status=UNKNOWN), ["ASYNC-1"]),
+        (cut_off(after_s=5.1), ["ASYNC-1"]),
+        (cut_off(after_s=0.2, acknowledged=True), ["ASYNC-1"]),
+        (refused(status=UNKNOWN), ["ASYNC-1"]),
+        (refused(COMPLETE), ["ASYNC-1"]),
         (track(COMPLETE, FAILED), ["ASYNC-3"]),
         (track({**COMPLETE, "result": 2}, status={**DONE, "result": 2}), ["MSG-5"]),
         (track(GIVEN_UP, status={"status": "FAILED", "error": GIVEN_UP["error"]}), ["ASYNC-5"]),
@@ -76,6 +91,13 @@ def test_the_counts_of_harm() -> None:
     harm = (counts["lost"], counts["second outcomes"], counts["PROCESSING_FAILED"])
     assert harm == (1, 1, 1)
     assert counts["acknowledged"] == 3
+
+
+def test_a_service_that_refuses_all_but_one_request_does_not_hold() -> None:
+    """Each refusal is a finding, and the table counts them."""
+    tracks = [track(COMPLETE), *(refused(status=UNKNOWN) for _ in range(999))]
+    assert len(judge(tracks)) == 999
+    assert (count(tracks)["refused"], count(tracks)["completed"]) == (999, 1)
 
 
 STRUCK = {

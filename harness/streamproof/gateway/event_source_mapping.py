@@ -296,5 +296,5 @@ class MappingRunner:
         }
         try:
             self._mapping.on_failure(document)
-        except Exception:  # it is theirs; the lane goes on, as Lambda drops what it cannot send
+        except Exception:  # noqa: BLE001 - it is theirs, and the lane goes on as Lambda's does
             _LOG.exception("the on_failure of the mapping to %s raised", name)

@@ -243,8 +243,24 @@ def _called(python: str, directory: Path, key: str, fail: Fail) -> Callable[...,
     except Exception as error:  # it is theirs, and may raise anything
         fault = f"cannot be imported: {type(error).__name__}: {error}"
         raise fail(key, fault, f"it is looked for in {directory}") from error
+    _check_modules(name, directory, key, fail)
     called = getattr(module, attribute, None)
     if not callable(called):
         raise fail(key, f"names {attribute}, which {module.__file__} has not", "check its name")
     function: Callable[..., Any] = called
     return function
+
+
+def _check_modules(name: str, directory: Path, key: str, fail: Fail) -> None:
+    """A process has one module of a name: what is loaded must be what lies in `directory`."""
+    beside = {path.stem for path in directory.iterdir()} - {"__main__"}  # which is our own
+    for module in (name, *sorted(beside)):
+        path = directory.joinpath(*module.split("."))
+        own = [file for file in (path / "__init__.py", path.with_suffix(".py")) if file.is_file()]
+        loaded = getattr(sys.modules.get(module), "__file__", None)
+        if own and loaded and not any(file.samefile(loaded) for file in own):
+            raise fail(
+                key,
+                f"needs {own[0]}, but {module} is {loaded} already: one process has one of a name",
+                "give it another name, or use handler: each function then has its own process",
+            )

@@ -115,6 +115,37 @@ def test_a_function_in_this_process_is_plain_or_asynchronous(described, tmp_path
     assert variables(found)["AWS_ACCESS_KEY_ID"] == "AKIDEXAMPLE"
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "named"),
+    [
+        ("same_app:run", "same_app:run", "same_app"),
+        ("inner.same_app:run", "inner.same_app:run", "inner/same_app"),
+        ("one_app:run", "two_app:run", "same_sibling"),
+    ],
+)
+def test_one_process_has_one_module_of_a_name(
+    described, tmp_path, monkeypatch, first, second, named
+):
+    """Two folders with a module of the same name would both run the first one's."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    for loaded in ("same_app", "inner", "inner.same_app", "one_app", "two_app", "same_sibling"):
+        sys.modules.pop(loaded, None)
+    for folder, python in (("one", first), ("two", second)):
+        path = tmp_path / folder / Path(*python.partition(":")[0].split(".")).with_suffix(".py")
+        path.parent.mkdir(parents=True)
+        (tmp_path / folder / "__main__.py").write_text("")
+        (tmp_path / folder / "same_sibling.py").write_text("")
+        path.write_text("import same_sibling\ndef run(event, context): ...\n")
+    text = f'[functions.f]\npython = "{first}"\ndirectory = "one"\n'
+    found = described(ROUTES + text)
+    assert found.functions[0].handler.__code__.co_filename.startswith(str(tmp_path / "one"))
+    with pytest.raises(UsageError, match="one process has one of a name") as caught:
+        described(ROUTES + text + f'[functions.g]\npython = "{second}"\ndirectory = "two"\n')
+    assert "functions.g.python needs " in caught.value.message
+    assert f"{tmp_path}/two/{named}.py" in caught.value.message
+    assert "use handler" in caught.value.hint
+
+
 def test_a_handler_may_be_a_package_or_installed(described, tmp_path):
     """As on Lambda: a folder with __init__.py, a path with slashes, or what a layer brings."""
     (tmp_path / "src" / "inner").mkdir(parents=True)

@@ -12,10 +12,8 @@ from streamer_reference.observability.metrics import METRICS
 from streamer_reference.sweeper import sweep
 from support.observed import observed, token
 
-DEPLOYED = {
-    name: f"streamer-{name}-1a2b3c"
-    for name in ("connect", "disconnect", "router", "processor", "worker", "sweeper")
-}
+FUNCTIONS = ("connect", "disconnect", "router", "processor", "worker", "isolated-worker", "sweeper")
+DEPLOYED = {name: f"streamer-{name}-1a2b3c" for name in FUNCTIONS}
 # Source: "Types of metrics for Lambda functions"; IteratorAge where a stream is mapped.
 LAMBDA_EMITS = {"Invocations", "Errors", "Throttles", "Duration", "ConcurrentExecutions"}
 LAMBDA_EMITS |= {"IteratorAge"}
@@ -93,9 +91,13 @@ def test_thresholds_tighten_from_dev_to_production():
         alarms("test", DEPLOYED)
 
 
-def test_the_issue_lists_no_alarm_that_is_missing():
-    """What an operator is woken for."""
-    watched = {alarm["metric_name"] for alarm in alarms("production", DEPLOYED)}
+def test_what_an_operator_is_woken_for_has_an_alarm():
+    """Each kind of failure, and of each function that it raises or is refused."""
+    found = alarms("production", DEPLOYED)
+    watched = {alarm["metric_name"] for alarm in found}
+    for metric in ("Errors", "Throttles"):
+        named = {a["dimensions"]["FunctionName"] for a in found if a["metric_name"] == metric}
+        assert named == set(DEPLOYED.values())
     assert watched >= {
         "AuthenticationFailed",
         "MessageFailed",

@@ -43,6 +43,7 @@ CLASSES = (
     *(f"fault: {kind}" for kind in KINDS if kind not in PLAN_KINDS),
     "fault: handler crash",
     "takeover",
+    "status asked",
     "handshake 200",
     "handshake 500",
     "handshake 502",

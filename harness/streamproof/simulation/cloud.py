@@ -267,15 +267,6 @@ class Cloud:
             for server in self._servers.get(name, ())
         )
 
-    def living(self) -> list[Process]:
-        """The workers that run something."""
-        return [
-            server.process
-            for name in ("worker", "isolated-worker")
-            for server in self._servers.get(name, ())
-            if server.busy
-        ]
-
     # The stream
 
     def change(self, change: Change) -> None:

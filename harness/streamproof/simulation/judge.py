@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from streamproof.history import Violation
 from streamproof.simulation.clients import Link
-from streamproof.simulation.plan import USERS
+from streamproof.simulation.plan import EXPIRES_S, USERS
 from streamproof.simulation.store import ENDED
 
 if TYPE_CHECKING:
     from streamproof.simulation.world import World
 
+ASKING = 9  # the slot of the connections that ask
 ASKS_MAX = 10
 ASK_S = 25.0  # for one answer, a rate limit's pause included
 DEATHS_MAX = 5  # contract, section 5
@@ -31,12 +32,17 @@ Name = tuple[int, str]  # a user of the plan and a request's id
 
 
 async def ask_for_all(world: World) -> None:
-    """Ask `status` for every long request, each user on a connection of its own."""
+    """Ask `status` for every long request, each user on a connection of its own.
+
+    Every user of the plan can connect again, whether or not it has something to ask.
+    """
     clients = world.clients
-    names = sorted({(sent.user, sent.request_id) for sent in clients.sent if sent.tag})
-    for user, request_id in names:
+    for user in sorted({act.user for act in world.plan.acts if not _expires(act.user)}):
+        if await clients.connect(user, ASKING) is None:
+            world.violate("CONN-1", "", "", f"{USERS[user][0]} could not connect after the faults")
+    for user, request_id in _long_requests(world):
         for number in range(ASKS_MAX):
-            link = await clients.connect(user, 9)
+            link = await clients.connect(user, ASKING)
             if link is None:
                 break
             message = {
@@ -48,11 +54,9 @@ async def ask_for_all(world: World) -> None:
             answers = [m for m in link.messages if m.get("request_id") == message["id"]]
             if answers and _code(answers[-1]) != "RATE_LIMITED":
                 world.asked[user, request_id] = answers[-1]
+                world.trace.classes["status asked"] += 1
                 break
             await world.loop.pass_time(ASK_S)
-        else:
-            what = f"status was not answered in {ASKS_MAX} tries after the faults"
-            world.violate("SYNC-1", "", request_id, what)
 
 
 def judge(world: World) -> None:
@@ -66,7 +70,7 @@ def judge(world: World) -> None:
         (_user(s.request.tenant_id, s.request.user_id), s.request.request_id): s
         for s in world.store.requests.values()
     }
-    for name in sorted({(sent.user, sent.request_id) for sent in world.clients.sent if sent.tag}):
+    for name in _long_requests(world):
         _judge_request(world, name, stored.get(name), runs.get(name, []))
     _judge_subscribers(world)
     _judge_broadcasts(world)
@@ -96,6 +100,8 @@ def _judge_request(world: World, name: Name, stored: Any, runs: list[tuple[int, 
     _judge_runs(world, request_id, runs)
     status = world.asked.get(name)
     if status is None:
+        if not _expires(name[0]):
+            world.violate("SYNC-1", "", request_id, "status was not answered after the faults")
         return
     messages = [m for link in _links(world, name[0]) for m in _numbered(link, request_id)]
     if stored is None:
@@ -276,6 +282,16 @@ def _gaps(messages: list[dict[str, Any]]) -> Iterator[int]:
             gap_ms = message["timestamp"] - before["timestamp"]
             if gap_ms < PROGRESS_SPACING_MS:
                 yield gap_ms
+
+
+def _long_requests(world: World) -> list[Name]:
+    """Who sent which long requests, each once."""
+    return sorted({(sent.user, sent.request_id) for sent in world.clients.sent if sent.tag})
+
+
+def _expires(user: int) -> bool:
+    """Whether this user's token has run out by then."""
+    return USERS[user][0] in EXPIRES_S
 
 
 def _links(world: World, user: int) -> Iterable[Link]:

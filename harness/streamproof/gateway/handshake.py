@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 from typing import Any
 
 from streamproof.gateway import events, http11
@@ -27,6 +28,8 @@ from streamproof.gateway.proxy_answer import (
 TARGET_CHARACTERS_MAX = 4096  # quota: length of the URL
 _POLICIES_MAX = 1024  # an authorizer's answers that are kept
 
+_FAILURES = (FunctionError, ThrottledError, IntegrationTimeoutError, MalformedAnswerError)
+_LOG = logging.getLogger("streamproof.gateway")
 _MESSAGES = {
     401: "Unauthorized",
     403: "Forbidden",
@@ -86,10 +89,9 @@ class Handshake:
             answer = read_proxy_answer(
                 await self._functions.invoke(name, event, limit_s=self._limit_s)
             )
-        except ThrottledError:
-            return Decision(500)
-        except (FunctionError, IntegrationTimeoutError, MalformedAnswerError):
-            return Decision(502)
+        except _FAILURES as error:
+            _LOG.warning("$connect failed: %r", error)
+            return Decision(500 if isinstance(error, ThrottledError) else 502)
         if 200 <= answer.status < 300:
             return Decision(200, answer.subprotocol)
         return Decision(answer.status if answer.status >= 300 else 502)
@@ -112,9 +114,10 @@ class Handshake:
                 return 403
             latency_ms = round((self._clock.time_s() - asked_s) * 1000)
             session.authorizer = authorizer_context(answer, latency_ms)
-        except FunctionError as error:
-            return 401 if error.message == "Unauthorized" else 500
-        except (ThrottledError, IntegrationTimeoutError, MalformedAnswerError):
+        except _FAILURES as error:
+            if isinstance(error, FunctionError) and error.message == "Unauthorized":
+                return 401
+            _LOG.warning("the authorizer failed: %r", error)
             return 500
         return 200
 

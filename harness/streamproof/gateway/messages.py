@@ -6,6 +6,7 @@ not. An error never closes the connection. Envelopes as recorded (middy#1219, aw
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import Any
 
@@ -20,6 +21,8 @@ from streamproof.gateway.routing import RouteSelector
 from streamproof.gateway.tasks import Tasks
 from streamproof.gateway.throttle import TokenBucket
 from streamproof.gateway.websocket import Connection
+
+_LOG = logging.getLogger("streamproof.gateway")
 
 
 class MessageDispatcher:
@@ -73,8 +76,10 @@ class MessageDispatcher:
         try:
             answer = read_proxy_answer(await self._invoke(name, event))
         except IntegrationTimeoutError:
+            _LOG.warning("a message to %s timed out", name)
             self._envelope(connection, "Endpoint request timed out", request_id)
-        except (FunctionError, ThrottledError, MalformedAnswerError):
+        except (FunctionError, ThrottledError, MalformedAnswerError) as error:
+            _LOG.warning("a message to %s failed: %s", name, error)
             self._envelope(connection, "Internal server error", request_id)
         else:
             if route_key in self._api.two_way:

@@ -27,15 +27,17 @@ class HostedStack:
             dataclasses.replace(
                 description,
                 pages={**self.live.pages, **description.pages},
-                on_line=lambda _, line: self.live.line(line),
-                on_message=self.live.answered,
+                on_line=self._take_line,
+                on_message=self._answered,
             )
         )
+        self._description = description
 
     async def start(self) -> Target:
         """Open the port and start what is kept warm; the description of the target."""
         certificates, secure = self._certificates, "s" if self._certificates else ""
         context = certificates.server_context() if certificates else None
+        self.live.follow("streamproof.gateway")
         await self.gateway.start(HOST, self._port, context)
         description = self.gateway.description
         base = f"{HOST}:{self.gateway.port}/{description.api.stage}"
@@ -52,3 +54,14 @@ class HostedStack:
     async def stop(self) -> None:
         """Let what runs finish, close connections with 1001, end the processes."""
         await self.gateway.stop()
+        await self.live.aclose()
+
+    def _take_line(self, function: str, line: str) -> None:
+        self.live.line(line, function)
+        if self._description.on_line is not None:
+            self._description.on_line(function, line)
+
+    def _answered(self, latency_ns: int) -> None:
+        self.live.answered(latency_ns)
+        if self._description.on_message is not None:
+            self._description.on_message(latency_ns)

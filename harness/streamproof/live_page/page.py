@@ -28,6 +28,12 @@ REQUESTS_S = 1.0  # and requests are counted at most so often,
 REQUESTS_SHARE = 0.05  # with at most this share of one processor
 LEVELS = ("WARNING", "ERROR", "CRITICAL")
 NAMED = ("level", "message", "timestamp", "service", "function", "request_id", "correlation_id")
+# What awslambdaric writes unless it is told to write JSON: of a logger's, and of what was raised.
+_PLAIN_LINE = re.compile(
+    r"\[(?P<level>WARNING|ERROR|CRITICAL)\]"
+    r"(?:\t[^\t]*\t(?P<request_id>[^\t]*)\t|\s+)(?P<message>.*)",
+    re.DOTALL,
+)
 HIDDEN = (*NAMED, "connection_id", "tenant_id", "xray_trace_id", "stack_trace")
 
 Count = Callable[[], Mapping[str, int]]
@@ -62,6 +68,7 @@ class LivePage:
         self._figures = b""
         self._figures_until_s = 0.0
         self._page = _page()
+        self._followed: list[tuple[logging.Logger, logging.Handler]] = []
 
     @property
     def pages(self) -> dict[str, Callable[[], tuple[str, bytes]]]:
@@ -77,9 +84,13 @@ class LivePage:
         self._recent.took("messages", int(self._now_s()), latency_ns)
         self._totals["messages"] += 1
 
-    def line(self, line: str) -> None:
+    def line(self, line: str, function: str = "") -> None:
         """A function wrote a line: a metric, an error, or what does not matter here."""
-        if len(line) > LINE_CHARS_MAX or not line.startswith("{"):
+        if len(line) > LINE_CHARS_MAX:
+            return
+        if plain := _PLAIN_LINE.match(line):
+            self._note({"function": function, **plain.groupdict("")})
+        if not line.startswith("{"):
             return
         try:
             document = json.loads(line)
@@ -88,10 +99,18 @@ class LivePage:
         if "_aws" in document:
             self._measure(document)
         elif document.get("level") in LEVELS:
-            self._note(document)
+            self._note({"function": function, **document})
+
+    def follow(self, name: str, formatter: logging.Formatter | None = None) -> None:
+        """Show what this logger of this process warns of, until `aclose`; needs a running loop."""
+        logger, handler = logging.getLogger(name), LogLines(self, formatter)
+        logger.addHandler(handler)
+        self._followed.append((logger, handler))
 
     async def aclose(self) -> None:
-        """Wait for a count that is under way."""
+        """Follow no logger any more, and wait for a count that is under way."""
+        for logger, handler in self._followed:
+            logger.removeHandler(handler)
         if self._counting is not None:
             await asyncio.wait({self._counting}, timeout=1.0)
 

@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import dataclasses
 import json
-import logging
 import os
 import sqlite3
 import sys
@@ -37,7 +36,7 @@ from streamproof.gateway import (
     Schedule,
 )
 from streamproof.gateway import Description as GatewayDescription
-from streamproof.live_page import LivePage, LogLines
+from streamproof.live_page import LivePage
 from streamproof.targets.base import MUTANT_VARIABLE, Description
 from streamproof.targets.base import Limits as DeclaredLimits
 from streamproof.targets.certificates import Certificates
@@ -97,7 +96,6 @@ class Stack:
             state.objects, Credentials(state.access_key_id, state.secret_access_key), REGION
         )
         self.live = LivePage(lambda: len(self.gateway.connections), self._requests_by_state)
-        self._followed: list[tuple[logging.Logger, logging.Handler]] = []
         self.gateway = Gateway(self._description())
 
     async def start(self) -> Description:
@@ -141,8 +139,8 @@ class Stack:
             "AWS_ACCESS_KEY_ID": state.access_key_id,
             "AWS_SECRET_ACCESS_KEY": state.secret_access_key,
         }
-        self._follow("streamer", FORMATTER)
-        self._follow("streamproof.gateway")
+        self.live.follow("streamer", FORMATTER)
+        self.live.follow("streamproof.gateway")
         await self.gateway.start_functions()
         await self._hand_over()
         self._flushing = asyncio.create_task(self._flush())
@@ -176,8 +174,6 @@ class Stack:
             self._flushing.cancel()
         if self._services is not None:
             await self._services.aclose()
-        for logger, handler in self._followed:
-            logger.removeHandler(handler)
         await self.live.aclose()
 
     @property
@@ -213,11 +209,6 @@ class Stack:
 
     def _take_line(self, _function: str, line: str) -> None:
         self._count(line)
-
-    def _follow(self, name: str, formatter: logging.Formatter | None = None) -> None:
-        logger, handler = logging.getLogger(name), LogLines(self.live, formatter)
-        logger.addHandler(handler)
-        self._followed.append((logger, handler))
 
     def _requests_by_state(self) -> dict[str, int]:
         """Read with a connection of its own, as it runs in a thread and may take a while."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import ssl
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -18,6 +19,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from streamproof.gateway import Api, Clock, Credentials, Description, Function, Gateway
 
 CREDENTIALS = Credentials("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG")
+WAIT_S = 5.0  # real seconds that a test may wait for what must come
 ROUTES = {"$connect": "connect", "$disconnect": "disconnect", "$default": "default"}
 
 
@@ -35,7 +37,7 @@ class Notes:
 
     async def next(self) -> dict[str, Any]:
         """The next event that was not looked at."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(WAIT_S):
             return await self.events.get()
 
 
@@ -86,7 +88,9 @@ def management_client(port: int, secret: str | None = None, token: str | None = 
         aws_access_key_id=CREDENTIALS.access_key_id,
         aws_secret_access_key=secret or CREDENTIALS.secret_access_key,
         aws_session_token=token,
-        config=Config(retries={"total_max_attempts": 1}),
+        config=Config(
+            connect_timeout=WAIT_S, read_timeout=WAIT_S, retries={"total_max_attempts": 1}
+        ),
     )
 
 
@@ -96,6 +100,7 @@ async def running(
     clock: Clock | None = None,
     api: dict[str, Any] | None = None,
     answers: dict[str, Any] | None = None,
+    tls: ssl.SSLContext | None = None,
     **fields: Any,
 ) -> AsyncIterator[Stage]:
     """Run a gateway; `answers` by function name, `api` and `fields` change its description."""
@@ -110,7 +115,7 @@ async def running(
         **fields,
     )
     gateway = Gateway(description, clock)
-    await gateway.start()
+    await gateway.start(tls=tls)
     try:
         yield Stage(gateway, notes)
     finally:
@@ -156,7 +161,7 @@ async def read_response(
     reader: asyncio.StreamReader, method: str = "GET"
 ) -> tuple[int, dict[str, str], bytes]:
     """Read one response with a Content-Length."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(WAIT_S):
         head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
         pairs = (line.partition(": ") for line in head[1:] if line)
         headers = {name.lower(): value for name, _, value in pairs}
@@ -166,7 +171,7 @@ async def read_response(
 
 async def until(condition: Callable[[], bool]) -> None:
     """Let the loop turn until `condition` holds; bounded."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(WAIT_S):
         while not condition():
             await turns(1)
 

@@ -235,8 +235,11 @@ class Connection:
                 return
             if data:
                 transport.write(data)
-            elif transport.can_write_eof():
-                transport.write_eof()
+            else:
+                if transport.can_write_eof():
+                    transport.write_eof()
+                else:
+                    transport.close()  # TLS has no half: it sends close_notify and waits for theirs
                 self._watch_end()
 
     def _balance(self) -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
+import ssl
 
 import pytest
+from websockets.asyncio.client import connect
 from websockets.frames import Frame, Opcode
 
 from streamproof.gateway import Limits, ManualClock
 from streamproof.gateway.websocket import CLOSE_TIMEOUT_S
+from streamproof.targets.certificates import prepare
 from support.gateway_host import running, turns, until
 
 PAIR = {"two_way": frozenset({"$default"})}
@@ -275,4 +279,21 @@ async def test_raw_echo_returns_text_and_binary():
                 await client.send(message)
                 assert await client.recv() == message
         assert stage.connects.events.empty()
+        assert stage.disconnects.events.empty()
+
+
+@pytest.mark.parametrize("from_client", [True, False])
+async def test_a_close_over_tls_waits_for_no_timer(tmp_path, from_client):
+    """TLS cannot close one half: the transport closes, on a clock that never gets to cut it off."""
+    files = prepare(tmp_path, datetime.datetime.now(datetime.UTC), {})
+    trust = ssl.create_default_context(cafile=str(files.authority))
+    async with running(clock=ManualClock(), tls=files.server_context()) as stage:
+        url = stage.url.replace("ws:", "wss:")
+        async with connect(url, ssl=trust, proxy=None, close_timeout=60) as client:
+            if not from_client:
+                stage.gateway.connections.all()[0].close(1001, "Going away", "Going away")
+            async with asyncio.timeout(4):
+                await (client.close() if from_client else client.wait_closed())
+        assert (await ended(stage))[0] == (1000 if from_client else 1001)
+        await until(lambda: not stage.gateway.wires)
         assert stage.disconnects.events.empty()

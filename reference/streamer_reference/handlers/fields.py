@@ -60,6 +60,19 @@ def items(check: Check, low: int, high: int) -> Check:
     )
 
 
+def unlike(check: Check, name: Callable[[JSON], JSON] = lambda item: item) -> Check:
+    """What `check` lets pass, without two items of one name."""
+
+    def check_names(value: JSON, path: str) -> list[FieldError]:
+        if errors := check(value, path):
+            return errors
+        names = [name(item) for item in value]
+        again = (index for index, found in enumerate(names) if found in names[:index])
+        return [FieldError(f"{path}[{index}]", "is asked for already") for index in again]
+
+    return check_names
+
+
 def members(required: Checks, optional: Checks | None = None) -> Check:
     """An object with these members; others are ignored."""
     checks = {**required, **(optional or {})}

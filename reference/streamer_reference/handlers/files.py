@@ -27,8 +27,11 @@ CONTENT_TYPES = {
     "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
     "pdf": "application/pdf",
 }
-# One thread: matplotlib is not safe in two at once, and a second would only fight for the lock.
-POOL = concurrent.futures.ThreadPoolExecutor(max_workers=1, thread_name_prefix="file")
+# What burns the processor has few threads: each delays the event loop by some 5 ms per switch, and
+# so the renewal of the lease. It must not wait behind a few long ones either (ASYNC-6).
+TABLES = concurrent.futures.ThreadPoolExecutor(max_workers=6, thread_name_prefix="table")
+# Matplotlib is not safe in two threads at once.
+PDF = concurrent.futures.ThreadPoolExecutor(max_workers=1, thread_name_prefix="pdf")
 
 
 async def publish(
@@ -45,7 +48,9 @@ async def publish(
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         path = Path(folder, name)
         told = await in_thread(
-            lambda job: {**write(job, path), "size_bytes": path.stat().st_size}, job, POOL
+            lambda job: {**write(job, path), "size_bytes": path.stat().st_size},
+            job,
+            PDF if form == "pdf" else TABLES,
         )
         await job.objects.put(key, path, CONTENT_TYPES[form])
     job.progress(100.0, "The file is stored")

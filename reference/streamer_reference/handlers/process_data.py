@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from streamer_reference.handlers import fields, sample_data
-from streamer_reference.handlers.files import POOL, publish, write_csv
+from streamer_reference.handlers.files import TABLES, publish, write_csv
 from streamer_reference.handlers.job import JSON, Job, in_thread
 from streamer_reference.handlers.pipeline import COMPARE, FOLD, TOO_MANY_ROWS, aggregate, select
 from streamer_reference.handlers.registry import ALWAYS_QUEUED_S, Registry
@@ -39,7 +39,9 @@ def _bad_query(query: Mapping[str, JSON]) -> list[FieldError]:
     group_by = fields.items(fields.choice(*columns), 0, GROUP_BY_MAX)
     checks = {
         "filter": fields.items(functools.partial(_bad_condition, columns), 0, CONDITIONS_MAX),
-        "aggregate": fields.members({"metrics": metrics}, {"group_by": group_by}),
+        "aggregate": fields.members(
+            {"metrics": fields.unlike(metrics, _column)}, {"group_by": fields.unlike(group_by)}
+        ),
         "output": fields.choice("json", "csv"),
     }
     return fields.payload({}, checks)(query)
@@ -65,6 +67,12 @@ def _bad_metric(columns: Mapping[str, type], metric: JSON, path: str) -> list[Fi
     return fields.members({"field": fields.choice(*names)})(metric, path)
 
 
+def _column(metric: Mapping[str, JSON]) -> str:
+    """What a metric's column in the result is called."""
+    op: str = metric["op"]
+    return op if op == "count" else f"{op}_{metric['field']}"
+
+
 @registry.handler(
     "process_data",
     estimated_duration_s=ALWAYS_QUEUED_S,
@@ -75,7 +83,7 @@ async def process_data(job: Job) -> JSON:
     """End with the rows, or with a csv of them and where it is."""
     if job.payload.get("output", "json") == "csv":
         return await publish(job, f"{job.payload['source']}.csv", _write)
-    return await in_thread(_collect, job, POOL)
+    return await in_thread(_collect, job, TABLES)
 
 
 def _query(job: Job, seen: Counter[str]) -> tuple[list[str], Iterator[Iterable[Any]]]:
@@ -89,8 +97,7 @@ def _query(job: Job, seen: Counter[str]) -> tuple[list[str], Iterator[Iterable[A
         return list(columns), (row.values() for row in rows)
     group_by = asked.get("group_by", [])
     metrics = [(m["op"], "" if m["op"] == "count" else m["field"]) for m in asked["metrics"]]
-    names = [*group_by, *("_".join(filter(None, metric)) for metric in metrics)]
-    return names, iter(aggregate(rows, group_by, metrics))
+    return [*group_by, *map(_column, asked["metrics"])], iter(aggregate(rows, group_by, metrics))
 
 
 def _write(job: Job, path: Path) -> dict[str, JSON]:

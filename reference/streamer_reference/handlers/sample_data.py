@@ -35,7 +35,6 @@ PRODUCTS = (
     ("Headphones", "Audio", 19_900, 5),
     ("Scented candle", "Home", 1_950, 10),
 )
-CATEGORIES = tuple(sorted({category for _, category, _, _ in PRODUCTS}))
 REGIONS = ("North", "South", "East", "West")
 _STEPS = tuple(itertools.accumulate(weight for *_, weight in PRODUCTS))
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import datetime
 import io
+import threading
 import tracemalloc
 from collections import Counter
 from typing import Any
 
 import pytest
 
-from streamer_reference.handlers import default_registry, process_data, sample_data
+from streamer_reference.handlers import default_registry, files, process_data, sample_data
 from streamer_reference.handlers.process_data import DAYS, FIRST_DAY
 from streamer_reference.protocol.codec import encode
 from streamer_reference.protocol.errors import HandlerError
@@ -121,6 +122,19 @@ async def test_a_result_of_rows_is_bounded_a_file_is_not(monkeypatch):
     assert result["records"] == len(_table())
 
 
+async def test_it_waits_neither_for_a_pdf_nor_for_another_one():
+    """ASYNC-6: while somebody's pdf is written, and some other tables are read."""
+    go_on = threading.Event()
+    busy = [files.PDF.submit(go_on.wait, 10), *(files.TABLES.submit(go_on.wait, 10) for _ in "12")]
+    try:
+        for output in ("json", "csv"):
+            result = await _process(Bench(), {"source": "products", "output": output})
+            assert result["records"] == len(sample_data.PRODUCTS)
+        assert not any(future.done() for future in busy)
+    finally:
+        go_on.set()
+
+
 async def test_progress_rises_while_it_reads():
     """PROG-1: a hundred at most, once, after the file was stored."""
     bench = Bench()
@@ -189,6 +203,22 @@ CONDITION = {"field": "units", "op": "eq", "value": 1}
         (
             {"aggregate": {"metrics": [{"op": "count"}], "group_by": ["region"] * 5}},
             ["aggregate.group_by"],
+        ),
+        (
+            {"aggregate": {"metrics": [{"op": "count"}], "group_by": ["region", "day", "region"]}},
+            ["aggregate.group_by[2]"],
+        ),
+        (
+            {"aggregate": {"metrics": [{"op": "count"}, {"op": "count", "field": "day"}]}},
+            ["aggregate.metrics[1]"],
+        ),
+        (
+            {"aggregate": {"metrics": [{"op": op, "field": "units"} for op in ("sum", "sum")]}},
+            ["aggregate.metrics[1]"],
+        ),
+        (
+            {"aggregate": {"metrics": [{"op": op, "field": "units"} for op in ("sum", "max")]}},
+            [],
         ),
     ],
 )

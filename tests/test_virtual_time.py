@@ -65,3 +65,16 @@ def test_endless_timers_end():
 
     with pytest.raises(DeadlockError, match="virtual seconds"):
         run_virtual(tick())
+
+
+def test_short_timers_without_an_end_end_too():
+    """Polling for what never comes is stopped after so many steps, and says who waits and where."""
+
+    async def poll() -> None:
+        while True:
+            await pass_time(0.001)
+
+    with pytest.raises(
+        DeadlockError, match=r"(?s)in 5001 steps .*poll at .*test_virtual_time\.py:"
+    ):
+        run_virtual(poll())

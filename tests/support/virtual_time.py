@@ -3,7 +3,7 @@
 Two hours of keepalives pass in milliseconds, and nothing in a test waits for a wall clock. Real
 sockets on loopback work beside it, and so do threads started with `asyncio.to_thread`: while one
 runs, or bytes are under way, the clock stands still. A loop that waits for something that can never
-come raises `DeadlockError` instead of hanging.
+come raises `DeadlockError`, which says what each task waits at, instead of hanging.
 """
 
 from __future__ import annotations
@@ -20,11 +20,24 @@ T = TypeVar("T")
 
 SETTLE_S = 0.005  # real seconds that bytes between two sockets of this process may take
 DEADLOCK_S = 1.0  # real seconds without a timer, a thread's result or a byte
-VIRTUAL_S_MAX = 86_400.0  # a loop that only re-arms timers ends here
+VIRTUAL_S_MAX = 86_400.0  # a loop that only re-arms timers ends here,
+JUMPS_MAX = 5_000  # or here: the longest test takes 1,400
 
 
-class DeadlockError(RuntimeError):
-    """Every task waits, and nothing is left that could wake one."""
+class DeadlockError(AssertionError):
+    """Every task waits, and nothing is left that could wake one or end the test."""
+
+    def __init__(self, why: str) -> None:
+        tasks = "".join(f"\n  {_place(task)}" for task in asyncio.all_tasks())
+        super().__init__(f"{why}; what waits:{tasks}")
+
+
+def _place(task: asyncio.Task[Any]) -> str:
+    """A task's coroutine and the line that it waits at."""
+    frames = task.get_stack()
+    code = frames[-1].f_code if frames else None
+    at = f" at {code.co_filename}:{frames[-1].f_lineno}" if code else ""
+    return f"{getattr(task.get_coro(), '__qualname__', task.get_name())}{at}"
 
 
 class _JumpingSelector(selectors.DefaultSelector):
@@ -33,6 +46,7 @@ class _JumpingSelector(selectors.DefaultSelector):
     def __init__(self) -> None:
         super().__init__()
         self.now_s = 0.0
+        self.jumps = 0
         self.threads = 0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
@@ -49,8 +63,11 @@ class _JumpingSelector(selectors.DefaultSelector):
             ready = super().select(SETTLE_S)
         if not ready:
             self.now_s += timeout
-            if self.now_s > VIRTUAL_S_MAX:
-                raise DeadlockError(f"{VIRTUAL_S_MAX:.0f} virtual seconds passed without an end")
+            self.jumps += 1
+            if self.now_s > VIRTUAL_S_MAX or self.jumps > JUMPS_MAX:
+                passed = f"{self.now_s:.0f} virtual seconds passed in {self.jumps} steps"
+                self.jumps = 0  # what is cancelled now may still end
+                raise DeadlockError(f"{passed} without an end")
         return ready
 
 

@@ -17,7 +17,7 @@ from streamer_reference.connection.errors import SendError
 from streamer_reference.connection.manager import Outcome
 from streamer_reference.core.rate import take
 from streamer_reference.handlers.job import Job
-from streamer_reference.handlers.registry import Handler
+from streamer_reference.handlers.registry import Handler, log_failure
 from streamer_reference.observability import traces
 from streamer_reference.observability.logs import bind, bound, log
 from streamer_reference.protocol import messages
@@ -44,7 +44,7 @@ async def route(connection_id: str, text: str, services: Services) -> None:
         await _end_session(connection_id, services)  # nothing can be answered: let it come back
         return
     now_ms = services.clock.now_ms()
-    services.metrics.add("MessageSize", len(text))
+    services.metrics.add("MessageSize", len(text.encode(errors="replace")))
     expired = now_ms >= connection.token_expires_at_s * 1000
     request_id = None
     try:
@@ -151,7 +151,7 @@ async def _answer(
             raise StreamerError("RESULT_TOO_LARGE")
     except Exception as error:  # noqa: BLE001 - a handler may raise anything
         if not isinstance(error, StreamerError):
-            log("error", "a handler failed", action=request.action, error_type=type(error).__name__)
+            log_failure(error, request.action, handler)
             error = StreamerError("INTERNAL_ERROR")
         await _refuse(connection.connection_id, services, error, request_id)
         return

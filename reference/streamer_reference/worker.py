@@ -20,6 +20,7 @@ from typing import Any
 from streamer_reference.core.backoff import Backoff
 from streamer_reference.core.states import CLAIMABLE, Status
 from streamer_reference.handlers.job import Job
+from streamer_reference.handlers.registry import log_failure
 from streamer_reference.observability import traces
 from streamer_reference.observability.logs import bind_request, log
 from streamer_reference.outbox import DRAIN_S, LostError, Outbox, ProgressReporter
@@ -253,7 +254,7 @@ class Worker:
         except StreamerError as error:
             failure = error
         except Exception as error:  # noqa: BLE001 - a handler may raise anything
-            log("error", "a handler failed", action=request.action, error_type=type(error).__name__)
+            log_failure(error, request.action, self._services.registry.get(request.action))
             failure = StreamerError("PROCESSING_FAILED")
         else:
             return Status.COMPLETED, outcome, body

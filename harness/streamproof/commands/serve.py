@@ -157,8 +157,8 @@ def run(args: argparse.Namespace) -> ExitCode:
     if hosts:
         _refuse_options_of_the_reference(args)
     tls, freeze, verbose = (hosts if value is None else value for value in asked.values())
-    if not verbose:
-        os.environ.setdefault("STREAMER_LOG_LEVEL", "warning")
+    if not (verbose and hosts):  # of the reference, what handlers raise can be asked for
+        os.environ.setdefault("STREAMER_LOG_LEVEL", "debug" if verbose else "warning")
     level = logging.INFO if asked["serve.verbose"] else logging.WARNING
     logging.basicConfig(stream=sys.stderr, level=level)
     serving = _serve(args, hosted, Modes(tls, freeze, verbose))

@@ -8,8 +8,7 @@ import itertools
 
 from streamer_reference.handlers import fields
 from streamer_reference.handlers.job import JSON, Job
-from streamer_reference.handlers.registry import ALWAYS_QUEUED_S, Registry
-from streamer_reference.observability.logs import log
+from streamer_reference.handlers.registry import ALWAYS_QUEUED_S, Registry, log_failure
 from streamer_reference.protocol.codec import encode
 from streamer_reference.protocol.errors import FieldError, StreamerError, ValidationError
 from streamer_reference.protocol.limits import MESSAGE_BYTES_MAX
@@ -68,7 +67,7 @@ async def _run(registry: Registry, bulk: Job, index: int) -> dict[str, JSON]:
     except StreamerError as error:
         failure = error
     except Exception as error:  # noqa: BLE001 - a handler may raise anything
-        about = {"action": item["action"], "error_type": type(error).__name__}
-        log("error", "an item failed", request_id=request_id, **about)
+        action = item["action"]
+        log_failure(error, action, registry.get(action), request_id=request_id)
         failure = StreamerError("INTERNAL_ERROR")
     return {"index": index, "success": False, "error": sendable(failure).to_json()}

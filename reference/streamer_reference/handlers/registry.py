@@ -14,6 +14,7 @@ import importlib.metadata
 import inspect
 import math
 import sys
+import traceback
 import types
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from pathlib import Path
@@ -31,6 +32,7 @@ RESERVED_ACTIONS = frozenset({"status", "cancel", "subscribe", "unsubscribe", "b
 
 QUEUE_THRESHOLD_S = 5.0  # ROUTE-3
 ALWAYS_QUEUED_S = math.inf  # an estimate above every threshold
+REASON_CHARS_MAX = 2_000  # of what a handler raised, in a line of the log
 
 Run = Callable[[Job], Any]  # async, or sync: then it runs in a thread
 Next = Callable[[Job], Awaitable[JSON]]
@@ -38,6 +40,15 @@ Middleware = Callable[[Job, Next], Awaitable[JSON]]
 Validate = Callable[[Mapping[str, JSON]], list[FieldError]]
 RunT = TypeVar("RunT", bound=Run)
 MiddlewareT = TypeVar("MiddlewareT", bound=Middleware)
+
+
+class UnregisteredCodeError(LookupError):
+    """A handler raised a code that no `error_codes` explain; its cause is what was raised."""
+
+    def __init__(self, action: str, code: str) -> None:
+        """`code` as the handler named it."""
+        super().__init__(f"{action!r}: {code} is not registered")
+        self.code = code
 
 
 class RegistrationError(ValueError):
@@ -151,7 +162,7 @@ class Registry:
     async def call(self, handler: Handler, job: Job, limit_s: float) -> JSON:
         """The handler's result, behind the middleware; `StreamerError` TIMEOUT after `limit_s`.
 
-        Raises what the handler raises, and `LookupError` for a code that nobody registered.
+        Raises what the handler raises; `UnregisteredCodeError` for a code that nobody registered.
         """
         is_async = inspect.iscoroutinefunction(handler.run)
         bound: Next = handler.run if is_async else functools.partial(in_thread, handler.run)
@@ -164,7 +175,7 @@ class Registry:
         except StreamerError as error:
             code = self.error_codes.get(error.code)
             if code is None or error.code == errors.NO_OUTCOME:
-                raise LookupError(f"{handler.action!r}: {error.code} is not registered") from error
+                raise UnregisteredCodeError(handler.action, error.code) from error
             error.retryable = error.retryable or code.retryable
             if error.message == error.code:  # raised without a message
                 error.message = code.meaning
@@ -200,6 +211,32 @@ class Registry:
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a team's module may raise anything
             return f"{source}: {type(error).__name__}: {error}"
         return None
+
+
+def log_failure(error: Exception, action: str, handler: Handler | None, **about: Any) -> None:
+    """Log the line that raised, the innermost in the handler's own file if it is in there.
+
+    What the error says may hold a token, so it stands at the level debug alone (AUTH-6).
+    """
+    run = inspect.unwrap(handler.run) if handler is not None else None
+    own = getattr(getattr(run, "__code__", None), "co_filename", None)
+    raised: BaseException
+    raised, at = error, _frames(error)[-1:]
+    for candidate in (error, error.__cause__, error.__context__):  # ours may stand for theirs
+        if frames := [frame for frame in _frames(candidate) if frame[0] == own]:
+            raised, at = candidate or error, frames[-1:]
+            break
+    about |= {"action": action, "error_type": type(error).__name__}
+    about["code"] = error.code if isinstance(error, UnregisteredCodeError) else None
+    log("error", "a handler failed", at="".join(f"{file}:{line}" for file, line in at), **about)
+    said = "".join(traceback.format_exception_only(raised)).strip()
+    log("debug", "what the handler raised", action=action, reason=said[:REASON_CHARS_MAX])
+
+
+def _frames(error: BaseException | None) -> list[tuple[str, int]]:
+    """File and line of each frame that the error came through, the innermost last."""
+    trace = error.__traceback__ if error is not None else None
+    return [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(trace)]
 
 
 async def _around(middleware: Middleware, inner: Next, job: Job) -> JSON:

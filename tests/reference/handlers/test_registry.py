@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import json
+import logging
 import threading
 from typing import Any
 
@@ -16,6 +18,7 @@ from streamer_reference.handlers.registry import (
     Handler,
     RegistrationError,
     Registry,
+    log_failure,
 )
 from streamer_reference.protocol.errors import ErrorCode, HandlerError, StreamerError
 from support.fake_job import Bench
@@ -118,6 +121,46 @@ async def test_a_code_that_nobody_registered_is_a_failure_like_any_other():
             await _call(registry, "buy", bench.job({"code": code.code}))
         assert caught.value.retryable is code.retryable
         assert caught.value.message == code.meaning
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        ("raise HandlerError('MADE_UP', 'token abc')", "MADE_UP"),
+        ("job['token abc']", None),
+        ("json.loads('token abc')", None),
+        ("raise SystemExit('token abc')", None),
+    ],
+)
+async def test_a_failure_is_logged_with_the_line_that_raised(line, code, tmp_path, capsys, caplog):
+    """The handler's own line, not the library's below it; AUTH-6: what it says, for debug alone."""
+    file = tmp_path / "shop.py"
+    head = "import json\nfrom streamer_reference.handlers import Registry\n"
+    head += "from streamer_reference.protocol.errors import HandlerError\nregistry = Registry()\n"
+    file.write_text(f"{head}@registry.handler('buy')\nasync def buy(job):\n    {line}\n")
+    registry = Registry()
+    assert registry.load_file(file) is None
+    with pytest.raises((LookupError, TypeError, ValueError, RuntimeError)) as caught:
+        await _call(registry, "buy", Bench().job())
+    log_failure(caught.value, "buy", registry.get("buy"))
+    (shown,) = map(json.loads, capsys.readouterr().err.splitlines())
+    assert (shown["message"], shown["action"]) == ("a handler failed", "buy")
+    assert shown["at"] == f"{file}:7"
+    assert shown.get("code") == code
+    assert "token" not in str(shown)
+    caplog.set_level(logging.DEBUG, logger="streamer")
+    log_failure(caught.value, "buy", registry.get("buy"))
+    why = json.loads(capsys.readouterr().err.splitlines()[1])
+    assert why["level"] == "DEBUG"
+    assert "reason" in why
+
+
+def test_a_failure_without_a_handler_is_logged_too(capsys):
+    """The router's own action, or one that no worker has any more."""
+    log_failure(KeyError("token abc"), "status", None)
+    shown = json.loads(capsys.readouterr().err)
+    assert (shown["error_type"], shown["action"]) == ("KeyError", "status")
+    assert "token" not in str(shown)
 
 
 async def test_a_handler_cannot_say_that_its_request_is_a_duplicate():

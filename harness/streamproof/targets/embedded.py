@@ -1,6 +1,6 @@
 """The reference as a target: it is described to the gateway as any team would describe its own.
 
-The only module that imports the reference.
+Nothing else in the suite imports the reference, except its simulation and its mutants beside this.
 """
 
 from __future__ import annotations

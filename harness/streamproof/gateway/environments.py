@@ -40,6 +40,7 @@ from streamproof.gateway.tasks import Tasks
 
 RESTART_S = 0.1  # the first pause after a start that failed, doubling
 RESTART_S_MAX = 5.0
+POLL_AGAIN_S = 10.0  # for a process whose poll was lost to ask anew, as long as Lambda's init
 TERMINATED_S = 0.3  # what is busy when all ends may take so long to go, like Lambda's shutdown
 KILLED_S = 0.5
 _NOT_INHERITED = {"AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_DEFAULT_PROFILE"}
@@ -180,13 +181,16 @@ class Environment:
         return self._poll is None and (self._current is None or poll is self._taker)
 
     def poll_lost(self, poll: RuntimeProtocol) -> None:
-        """Nobody waits behind `poll` any more; the process has to ask again."""
+        """Nobody waits behind `poll` any more; the process has to ask again, in time."""
         if self._poll is not poll:
             return
         self._poll = None
         if self.state is State.IDLE:
             self.state = State.ANSWERED
             self._pool.is_not_idle(self)
+            if self._pool.guard and self._process:
+                signal_group(self._process.pid, "SIGCONT")
+            self._timer = self._pool.clock.call_later(POLL_AGAIN_S, self._end_silent)
 
     def next_asked(self, poll: RuntimeProtocol) -> None:
         """The process is free; `poll`, which may poll, takes its next event once there is one."""
@@ -230,6 +234,10 @@ class Environment:
         invocation.fail(FunctionError.timed_out(invocation.request_id, limit_s))
         self.kill()
         self._gone("timed out")
+
+    def _end_silent(self) -> None:
+        self.kill()
+        self._gone("no poll")
 
     def _gone(self, how: str) -> None:
         if self.state is State.GONE:

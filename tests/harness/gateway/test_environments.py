@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from streamproof.gateway import Function, FunctionError, ManualClock, ThrottledError
+from streamproof.gateway.environments import POLL_AGAIN_S
 from streamproof.gateway.errors import IntegrationTimeoutError
 from streamproof.gateway.processes import how_it_ended, read_lines
 from support.gateway_host import Notes, read_response, running, turns, until
@@ -332,6 +333,37 @@ async def test_a_poll_that_hung_up_gets_no_event(silent):
         second.send()
         status, headers, body = await second.answer()
         assert (status, body) == (200, b'{"for":"second"}')
+        own = f"invocation/{headers['lambda-runtime-aws-request-id']}/response"
+        second.send("POST", own, b"1")
+        assert await invoking == 1
+
+
+async def test_a_process_whose_poll_was_lost_goes_on_and_is_replaced_if_it_never_asks(
+    silent, tmp_path
+):
+    """It is stopped no more, so that it can ask; what waits for it gets another one."""
+    function, call = silent
+    clock = ManualClock()
+
+    def is_stopped():
+        status = Path(f"/proc/{pid}/stat").read_text(encoding="ascii")
+        return status.rpartition(")")[2].split()[0] == "T"
+
+    async with running(function, clock=clock) as stage:
+        first = await call()
+        (pid,) = stage.gateway.process_ids()["hosted"]
+        first.send()
+        await until(is_stopped)
+        await first.close()
+        await until(lambda: not is_stopped())
+        invoking = asyncio.ensure_future(stage.gateway.invoke("hosted", {}))
+        (tmp_path / "address").unlink()
+        await turns()
+        clock.advance(POLL_AGAIN_S)
+        second = await call()
+        assert pid not in stage.gateway.process_ids()["hosted"]
+        second.send()
+        _, headers, _ = await second.answer()
         own = f"invocation/{headers['lambda-runtime-aws-request-id']}/response"
         second.send("POST", own, b"1")
         assert await invoking == 1

@@ -143,7 +143,7 @@ def _rule(key: str, source: str, known: dict[str, dict[str, Any]]) -> dict[str, 
     raise UsageError(f"{source}: unknown key {key}", hint)
 
 
-def _parse(path: Path) -> dict[str, Any]:
+def _parse(path: Path, option: str) -> dict[str, Any]:
     """The TOML document at `path`; raises `UsageError` for what cannot be read."""
     try:
         with path.open("rb") as file:
@@ -156,7 +156,7 @@ def _parse(path: Path) -> dict[str, Any]:
         return tomllib.loads(text.decode("utf-8"))
     except OSError as error:
         raise UsageError(
-            f"cannot read {path}: {error.strerror}", "name another file with --config"
+            f"cannot read {path}: {error.strerror}", f"name another file with {option}"
         ) from error
     except UnicodeDecodeError as error:
         raise UsageError(f"{path} is not TOML: {error}", "save it as UTF-8") from error
@@ -173,14 +173,14 @@ def _own(document: dict[str, Any]) -> dict[str, Any]:
     return table if isinstance(table, dict) else {}
 
 
-def _file_table(path: Path | None, folder: Path) -> tuple[Path, dict[str, Any]]:
+def _file_table(path: Path | None, folder: Path, option: str) -> tuple[Path, dict[str, Any]]:
     """A file and its settings; none when the folder holds none."""
     if path is None:
         files = [folder / name for name in (FILE_NAME, "pyproject.toml")]
         path = next(filter(Path.exists, files), None)
     if path is None:
         return folder, {}
-    document = _parse(path)
+    document = _parse(path, option)
     return path, _own(document) if path.name == "pyproject.toml" else document
 
 
@@ -210,10 +210,12 @@ def load(
     path: Path | None = None,
     options: Mapping[str, Any] | None = None,
     folder: Path | None = None,
+    option: str = "--config",
 ) -> Config:
     """Defaults, then the file, then `options` (dotted keys; None means not given).
 
-    `path` names the file; without it `folder` (default: the current one) is looked into.
+    `path` names the file, which `option` stands for; without it `folder` (default: the current
+    one) is looked into.
     Raises `UsageError` for a file that cannot be read, an unknown key, a value that does not fit.
     """
     known = dict(_fixed_keys(schema()))
@@ -224,7 +226,7 @@ def load(
     for key, value in _flatten(schema()["properties"][OPEN_TABLE]["default"], f"{OPEN_TABLE}."):
         settings[key] = Setting(key, value, DEFAULT)
 
-    file, table = _file_table(path, folder or Path.cwd())
+    file, table = _file_table(path, folder or Path.cwd(), option)
     hosted, shown = _hosted(file, table)
     given = {key: value for key, value in (options or {}).items() if value is not None}
     for source, values in ((file.name, _flatten(table)), (OPTION, given.items())):

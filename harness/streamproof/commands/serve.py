@@ -148,7 +148,7 @@ def run(args: argparse.Namespace) -> ExitCode:
     hosted: config.Hosted | Path | None = None
     if not args.reference:  # which is the same in every folder
         in_python = args.functions is not None and args.functions.suffix == ".py"
-        settings = config.load(None if in_python else args.functions, asked)
+        settings = config.load(None if in_python else args.functions, asked, option="--functions")
         asked = {name: settings[name] for name in asked}
         hosted = args.functions if in_python else settings.hosted
     if args.functions is not None and hosted is None:
@@ -156,9 +156,15 @@ def run(args: argparse.Namespace) -> ExitCode:
     hosts = hosted is not None
     if hosts:
         _refuse_options_of_the_reference(args)
+    elif args.trace is not None:
+        _check_trace(args.trace)
     tls, freeze, verbose = (hosts if value is None else value for value in asked.values())
     if not (verbose and hosts):  # of the reference, what handlers raise can be asked for
         os.environ.setdefault("STREAMER_LOG_LEVEL", "debug" if verbose else "warning")
+    if args.handlers and not hosts:
+        from streamproof.targets import embedded  # noqa: PLC0415 - the extra [serve]
+
+        embedded.check_handlers(args.handlers)
     level = logging.INFO if asked["serve.verbose"] else logging.WARNING
     logging.basicConfig(stream=sys.stderr, level=level)
     serving = _serve(args, hosted, Modes(tls, freeze, verbose))
@@ -167,6 +173,16 @@ def run(args: argparse.Namespace) -> ExitCode:
     except ImportError:
         return asyncio.run(serving)
     return uvloop.run(serving)
+
+
+def _check_trace(path: Path) -> None:
+    try:
+        path.open("a").close()
+    except OSError as error:
+        raise UsageError(
+            f"--trace {path} cannot be written: {error.strerror}",
+            "name a file in a folder that is there",
+        ) from error
 
 
 def _refuse_options_of_the_reference(args: argparse.Namespace) -> None:

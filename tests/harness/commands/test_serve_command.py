@@ -52,6 +52,33 @@ def test_a_file_of_handlers_that_is_not_there_is_named(
     assert not (tmp_path / "s").exists()
 
 
+@pytest.mark.parametrize(
+    ("text", "line", "reason"),
+    [
+        ("x = 1\ndef f(:\n", ":2", "SyntaxError"),
+        ("x = 1\n\nimport nowhere_at_all\n", ":3", "nowhere_at_all"),
+        ("x = 1\n", "", "no Registry"),
+        (
+            "from streamer_reference.handlers import Registry\nregistry = Registry()\n"
+            "registry.handler('echo')(lambda job: None)\n",
+            "",
+            "'echo' has a handler already",
+        ),
+    ],
+)
+def test_a_file_of_handlers_that_does_not_load_is_refused(
+    text: str, line: str, reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit 2 with the file, the line and the reason, and nothing made."""
+    file = tmp_path / "broken.py"
+    file.write_text(text)
+    assert cli.main(["serve", "--state", str(tmp_path / "s"), "--handlers", str(file)]) == 2
+    error = capsys.readouterr().err
+    assert f"{file}{line}: " in error
+    assert reason in error
+    assert not (tmp_path / "s").exists()
+
+
 def test_traces_without_their_library_are_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -60,6 +87,29 @@ def test_traces_without_their_library_are_refused(
     words = ["serve", "--state", str(tmp_path / "s"), "--trace", str(tmp_path / "spans")]
     assert cli.main(words) == 2
     assert "pip install 'streamproof[traces]'" in capsys.readouterr().err
+
+
+def test_a_file_of_spans_that_cannot_be_written_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit 2 with one line and the next step, before anything is made."""
+    path = tmp_path / "none" / "spans"
+    words = ["serve", "--reference", "--state", str(tmp_path / "s"), "--trace", str(path)]
+    assert cli.main(words) == 2
+    fault, step = capsys.readouterr().err.splitlines()
+    assert fault == f"streamproof: --trace {path} cannot be written: No such file or directory"
+    assert "folder" in step
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_missing_file_of_functions_is_named_with_its_own_option(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`serve` has no --config."""
+    assert cli.main(["serve", "--functions", str(tmp_path / "none.toml")]) == 2
+    error = capsys.readouterr().err
+    assert "name another file with --functions" in error
+    assert "--config" not in error
 
 
 FUNCTIONS = '[api.routes]\n"$default" = "f"\n[functions.f]\npython = "os:getcwd"\n'

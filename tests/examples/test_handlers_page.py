@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from streamer_reference.handlers import Handler, Registry
+from streamer_reference.handlers import Handler, HandlerError, Registry, RetryableError
 from streamer_reference.handlers.registry import ENTRY_POINT_GROUP, RESERVED_ACTIONS
 from support.fake_job import Bench
 
@@ -39,6 +39,18 @@ def test_the_validation_of_the_page_names_bad_fields(registry):
     assert validate({"article": "lamp", "count": 1}) == []
     bad = validate({"article": None, "count": True})
     assert [error.field for error in bad] == ["payload.article", "payload.count"]
+
+
+async def test_the_registered_code_of_the_page_reaches_the_client(registry):
+    """It ends the request with its message and details; the other failure asks for an attempt."""
+    handler = registry.get("shop.buy")
+    assert handler.is_queued()
+    assert await registry.call(handler, Bench().job({"left": 3}), 60) == {"left": 2}
+    with pytest.raises(HandlerError) as caught:
+        await registry.call(handler, Bench().job({"left": 0}), 60)
+    assert (caught.value.code, caught.value.details) == ("OUT_OF_STOCK", {"article": "lamp"})
+    with pytest.raises(RetryableError):
+        await registry.call(handler, Bench().job({"left": None}), 60)
 
 
 def test_the_page_names_every_option_and_every_reserved_action():

@@ -12,9 +12,11 @@ import json
 import os
 import sqlite3
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
+from pathlib import Path
 from typing import Any
 
+from streamer_reference.handlers import default_registry
 from streamer_reference.lambdas import connect, disconnect, processor, router, sweeper
 from streamer_reference.observability.logs import FORMATTER
 from streamer_reference.observability.metrics import Metrics
@@ -287,6 +289,17 @@ class Stack:
             freeze=options.freeze,
             faults=options.faults,
         )
+
+
+def check_handlers(paths: Iterable[Path]) -> None:
+    """Load each file beside the handlers that are built in; raises `UsageError` with its line.
+
+    A deployment goes on without a file that is wrong; who names one by hand wants to know.
+    """
+    registry = default_registry(probe=True)
+    for path in paths:
+        if (reason := registry.load_file(path.resolve())) is not None:
+            raise UsageError(f"--handlers: {reason}", "docs/handlers.md shows a file that loads")
 
 
 def _harmed() -> bool:

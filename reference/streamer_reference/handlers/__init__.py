@@ -6,9 +6,20 @@ from streamer_reference.handlers import probe as probe_pack
 from streamer_reference.handlers import process_data, report, waiting
 from streamer_reference.handlers.bulk import register_bulk
 from streamer_reference.handlers.job import JSON, Job
-from streamer_reference.handlers.registry import Handler, Registry
+from streamer_reference.handlers.registry import ALWAYS_QUEUED_S, Handler, Registry
+from streamer_reference.protocol.errors import ErrorCode, HandlerError, RetryableError
 
-__all__ = ["JSON", "Handler", "Job", "Registry", "default_registry"]
+__all__ = [
+    "ALWAYS_QUEUED_S",
+    "JSON",
+    "ErrorCode",
+    "Handler",
+    "HandlerError",
+    "Job",
+    "Registry",
+    "RetryableError",
+    "default_registry",
+]
 
 
 def default_registry(probe: bool = False) -> Registry:

@@ -209,7 +209,11 @@ class Registry:
                 return f"{source}: it has no Registry of that name"
             self.include(loaded)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a team's module may raise anything
-            return f"{source}: {type(error).__name__}: {error}"
+            lines = [line for file, line in _frames(error) if file == source]
+            if isinstance(error, SyntaxError) and error.filename == source:
+                lines = [error.lineno or 1]
+            at = f"{source}:{lines[-1]}" if lines else source
+            return f"{at}: {type(error).__name__}: {error}"
         return None
 
 

@@ -59,8 +59,10 @@ def test_a_file_of_handlers_that_is_not_there_is_named(
         ("x = 1\n\nimport nowhere_at_all\n", ":3", "nowhere_at_all"),
         ("x = 1\n", "", "no Registry"),
         (
-            "from streamer_reference.handlers import Registry\nregistry = Registry()\n"
-            "registry.handler('echo')(lambda job: None)\n",
+            """from streamer_reference.handlers import Registry
+registry = Registry()
+registry.handler('echo')(lambda job: None)
+""",
             "",
             "'echo' has a handler already",
         ),

@@ -543,3 +543,15 @@ async def test_an_acceptance_that_failed_is_refused(tmp_path, monkeypatch):
     [answer] = await world.say("c1", "delay", {"duration_ms": 10}, id="r1")
     assert answer["error"]["code"] == "STORAGE_ERROR"
     assert answer["sequence"] == 0
+
+
+async def test_the_size_of_a_message_is_in_bytes(tmp_path):
+    """OBS-2: `MessageSize` says Bytes, and a letter may have several."""
+    world = World(tmp_path)
+    await world.connect("c1")
+    text = json.dumps({"action": "ping", "id": "größer"}, ensure_ascii=False)
+    for sent in (text, "\ud800"):  # no gateway passes the second one on
+        await world.say_text("c1", sent)
+    world.services.metrics.flush()
+    sizes = [line["MessageSize"] for line in world.metrics if "MessageSize" in line]
+    assert sizes == [[len(text) + 2, 1]]

@@ -53,7 +53,8 @@ class Certificates:
 
     def variables(self, environment: Mapping[str, str]) -> dict[str, str]:
         """What SDKs read, to be added to `environment`: trust, and no proxy on the way to here."""
-        proxyless = ",".join(filter(None, [environment.get("NO_PROXY"), *HOSTS]))
+        excepted = environment.get("NO_PROXY") or environment.get("no_proxy")
+        proxyless = ",".join(filter(None, [excepted, *HOSTS]))
         return {
             **dict.fromkeys(_REPLACING, str(self.bundle)),
             _ADDING: str(self.bundle),
@@ -171,9 +172,14 @@ def _roots(environment: Mapping[str, str], own: Path) -> bytes:
     """
     usual = ssl.get_default_verify_paths().openssl_cafile
     places = [*(environment.get(name, "") for name in _REPLACING), usual, *_USUAL_ROOTS]
-    for place in places:
-        path = Path(place)
-        if place and path.is_file() and path.name != own.name:
-            with path.open("rb") as file:
-                return file.read(ROOTS_BYTES_MAX)
-    return b""
+    roots = next(filter(None, (_read(place, own) for place in places)), b"")
+    added = _read(environment.get(_ADDING, ""), own)  # Node reads one such file, and it is ours now
+    return roots if added in roots else roots + b"\n" + added
+
+
+def _read(place: str, own: Path) -> bytes:
+    path = Path(place)
+    if not place or not path.is_file() or path.name == own.name:
+        return b""
+    with path.open("rb") as file:
+        return file.read(ROOTS_BYTES_MAX)

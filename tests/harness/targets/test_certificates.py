@@ -83,12 +83,26 @@ def test_the_bundle_keeps_the_roots_of_the_machine(tmp_path):
     assert prepare(tmp_path, NOW, own).bundle.read_bytes() == bundle
 
 
+def test_the_bundle_keeps_what_node_was_told_to_trust_besides(tmp_path):
+    """Its one variable names our bundle from now on, so that holds the user's file too, once."""
+    roots, extra = tmp_path / "roots.pem", tmp_path / "extra.pem"
+    roots.write_text("-- roots --\n")
+    extra.write_text("-- a company's proxy --\n")
+    told = {"SSL_CERT_FILE": str(roots), "NODE_EXTRA_CA_CERTS": str(extra)}
+    bundle = prepare(tmp_path, NOW, told).bundle.read_bytes()
+    assert bundle.endswith(b"\n-- roots --\n\n-- a company's proxy --\n")
+    both = {**told, "SSL_CERT_FILE": str(extra)}
+    assert prepare(tmp_path, NOW, both).bundle.read_bytes().count(b"proxy") == 1
+
+
 def test_sdks_are_told_where_it_is_and_that_no_proxy_is_on_the_way(tmp_path):
     """Every variable that one of them reads; what was excepted from the proxy stays so."""
     files = prepare(tmp_path, NOW, {})
     told = files.variables({"NO_PROXY": "intranet"})
     names = ("AWS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
     assert {told[name] for name in names} == {str(files.bundle)}
+    assert told["NO_PROXY"] == told["no_proxy"] == "intranet,127.0.0.1,::1,localhost"
+    told = files.variables({"no_proxy": "intranet"})
     assert told["NO_PROXY"] == told["no_proxy"] == "intranet,127.0.0.1,::1,localhost"
 
 

@@ -175,9 +175,13 @@ def _function(name: str, table: Mapping[str, Any], folder: Path, fail: Fail) -> 
     interpreter = sys.executable
     if table["interpreter"]:
         interpreter = _program(table["interpreter"], folder, f"{key}.interpreter", fail)
-    _check_runtime(interpreter, f"{key}.handler", fail)
+    version = _check_runtime(interpreter, f"{key}.handler", fail)
     _check_handler(handler, directory, interpreter, f"{key}.handler", fail)
-    return dataclasses.replace(function, command=(interpreter, "-m", RUNTIME, handler))
+    return dataclasses.replace(
+        function,
+        command=(interpreter, "-m", RUNTIME, handler),
+        environment={"AWS_EXECUTION_ENV": f"AWS_Lambda_python{version}", **function.environment},
+    )
 
 
 def _program(word: str, directory: Path, key: str, fail: Fail) -> str:
@@ -195,15 +199,21 @@ def _program(word: str, directory: Path, key: str, fail: Fail) -> str:
     return str(path)
 
 
-def _check_runtime(interpreter: str, key: str, fail: Fail) -> None:
-    """Lambda's runtime client must be there: without it each start would fail with a traceback."""
+def _check_runtime(interpreter: str, key: str, fail: Fail) -> str:
+    """Lambda's runtime client must be there: without it each start would fail with a traceback.
+
+    The interpreter's version, such as 3.12.
+    """
+    version = f"{sys.version_info[0]}.{sys.version_info[1]}"
     if interpreter == sys.executable:
         there = importlib.util.find_spec(RUNTIME) is not None
     else:
-        words = (interpreter, "-c", f"import {RUNTIME}")
+        told = f"import sys, {RUNTIME}; print('%d.%d' % sys.version_info[:2])"
+        words = (interpreter, "-c", told)
         try:
             done = subprocess.run(words, capture_output=True, timeout=PROBE_S, check=False)  # noqa: S603 - the user's own interpreter
             there = done.returncode == 0
+            version = done.stdout.decode("ascii", "replace").strip()
         except (OSError, subprocess.TimeoutExpired):
             there = False
     if not there:
@@ -212,6 +222,7 @@ def _check_runtime(interpreter: str, key: str, fail: Fail) -> None:
             f"needs {RUNTIME}, which {interpreter} has not",
             f"{interpreter} -m pip install {RUNTIME}",
         )
+    return version
 
 
 def _check_handler(handler: str, directory: Path, interpreter: str, key: str, fail: Fail) -> None:

@@ -162,6 +162,24 @@ def test_another_interpreter_is_asked_for_the_runtime_client(described, tmp_path
     own.chmod(0o755)
     found = described(ROUTES + '[functions.f]\nhandler = "app.handler"\ninterpreter = "./python"')
     assert found.functions[0].command[0] == str(own)
+    version = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    assert found.functions[0].environment["AWS_EXECUTION_ENV"] == f"AWS_Lambda_python{version}"
+
+
+def test_the_execution_environment_is_told_to_python_alone(described, tmp_path):
+    """As on Lambda, where it names a managed runtime; what a user says comes first."""
+    (tmp_path / "python").write_text('#!/bin/sh\nif [ "$1" = -c ]; then echo 3.99; fi\n')
+    (tmp_path / "python").chmod(0o755)
+    found = described(
+        ROUTES
+        + '[functions.f]\nhandler = "app.handler"\n'
+        + '[functions.g]\nhandler = "app.handler"\nenvironment = { AWS_EXECUTION_ENV = "own" }\n'
+        + '[functions.h]\nhandler = "app.handler"\ninterpreter = "./python"\n'
+        + '[functions.i]\ncommand = ["./bootstrap"]\nhandler = "index.handler"\n'
+    )
+    own = f"AWS_Lambda_python{sys.version_info[0]}.{sys.version_info[1]}"
+    told = [function.environment.get("AWS_EXECUTION_ENV") for function in found.functions]
+    assert told == [own, "own", "AWS_Lambda_python3.99", None]
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,7 @@ def judge(world: World) -> None:
     }
     for name in _long_requests(world):
         _judge_request(world, name, stored.get(name), runs.get(name, []))
+    _judge_dead_letters(world)
     _judge_subscribers(world)
     _judge_broadcasts(world)
     if calm:
@@ -158,7 +159,7 @@ def _judge_outcome(
             caused = (
                 ends.count("retryable") >= ATTEMPTS_MAX
                 or stored.request.deaths + 1 >= DEATHS_MAX
-                or world.faults.count("record unreadable") > 0
+                or stored.request.key in _unreadable(world)
             )
         case "STORAGE_ERROR":  # the handler's own call to the store failed
             caused = "StoreError" in ends
@@ -172,14 +173,55 @@ def _judge_outcome(
     if not caused:
         what = f"{code} has no cause: its runs ended {ends}, deaths {stored.request.deaths}"
         world.violate("ASYNC-5", "", name[1], what)
-    excuses = world.faults.count("handler crash", "crash", "pause", "store throttled")
-    excuses += world.faults.count("store unanswered", "store slow")
+    if stored.request.deaths >= DEATHS_MAX:
+        what = f"{stored.request.deaths} deaths recorded, and it went on"
+        world.violate("RECOV-5", "", name[1], what)
+    excuses = _excuses(world, stored.request)
     once = 1 + ends.count("retryable")
     if not excuses and code not in ("CANCELLED", "PROCESSING_FAILED") and len(runs) != once:
         world.violate("ASYNC-3", "", name[1], f"{len(runs)} runs, ended {ends}")
     if stored.request.deaths > excuses:
         what = f"{stored.request.deaths} deaths recorded, {excuses} reasons for one"
         world.violate("RECOV-1", "", name[1], what)
+
+
+def _excuses(world: World, request: Any) -> int:
+    """How often this request may have lost its worker: died or stopped, or failed by the store.
+
+    An attempt without a run may have been on any process that was harmed.
+    """
+    harmed = {
+        fault.where.split()[0]
+        for fault in world.faults.happened
+        if fault.kind in ("handler crash", "crash", "pause")
+    }
+    places = {
+        run.attempt: place
+        for run, place in world.places.items()
+        if (run.tenant, run.user, run.request_id, run.queued)
+        == (request.tenant_id, request.user_id, request.request_id, True)
+    }
+    lost = sum(
+        places[attempt] in harmed if attempt in places else bool(harmed)
+        for attempt in range(1, request.attempt + 1)
+    )
+    return lost + world.faults.count("store throttled", "store unanswered", "store slow")
+
+
+def _unreadable(world: World) -> Counter[str]:
+    """By the key of a request: its stream records that could not be read."""
+    return Counter(
+        fault.where for fault in world.faults.happened if fault.kind == "record unreadable"
+    )
+
+
+def _judge_dead_letters(world: World) -> None:
+    """What could not be read is kept for an operator, each record at least once."""
+    kept = Counter(record["dynamodb"]["Keys"]["key"]["S"] for record, _ in world.store.dead_letters)
+    for key, count in _unreadable(world).items():
+        if kept[key] < count:
+            what = f"{count} records could not be read, {kept[key]} dead letters"
+            world.violate("RECOV-4", "", key, what)
 
 
 def _judge_subscribers(world: World) -> None:

@@ -133,7 +133,7 @@ class Planner:
         elif end < 0.25:
             payload |= {"end": "retryable", "end_attempts": dice.choice((1, 2, 2, 9))}
         elif end < 0.35:
-            payload |= {"end": "crash", "end_attempts": dice.choice((1, 1, 1, 2, 9))}
+            payload |= {"end": "crash", "end_attempts": dice.choice((1, 1, 2, 5, 9))}
         elif end < 0.40:
             payload |= {"end": "hang", "time_limit_ms": dice.choice((300, 2000))}
         elif end < 0.43:

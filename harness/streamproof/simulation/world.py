@@ -77,6 +77,7 @@ class World:
         self.plan = self._plan()
         self.began: list[Run] = []
         self.ended: list[tuple[Run, str]] = []
+        self.places: dict[Run, str] = {}  # the process of each run
         self.broken: list[Violation] = []
         self.asked: dict[tuple[int, str], dict[str, Any]] = {}  # what `status` said at the end
         self._posts = Posts(self.gateway)
@@ -195,6 +196,7 @@ class World:
     def _began(self, run: Run) -> None:
         if self.cloud.here_alive():
             self.began.append(run)
+            self.places[run] = self.cloud.here()
             what = f"{run.request_id}, tag {run.tag or 'none'}, attempt {run.attempt}"
             self.trace.add("runs", self.cloud.here(), what, run.request_id)
 

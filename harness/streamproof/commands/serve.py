@@ -127,7 +127,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> ExitCode:
-    """Serve until SIGTERM or Ctrl-C; 0 after an orderly stop, 2 when it could not start."""
+    """Serve until SIGTERM or Ctrl-C; 0 after an orderly stop, 3 after one by force.
+
+    2 when it could not start.
+    """
     for name, low, high in (
         ("port", 0, 65_535),
         ("rate_limit", 0, 10**9),
@@ -166,7 +169,7 @@ def run(args: argparse.Namespace) -> ExitCode:
 
         embedded.check_handlers(args.handlers)
     level = logging.INFO if asked["serve.verbose"] else logging.WARNING
-    logging.basicConfig(stream=sys.stderr, level=level)
+    logging.basicConfig(stream=sys.stderr, level=level, format="%(message)s")  # like other notes
     serving = _serve(args, hosted, Modes(tls, freeze, verbose))
     try:
         import uvloop  # noqa: PLC0415 - optional, and not on every system
@@ -258,9 +261,13 @@ def _stack(
     )
 
 
-def _end() -> None:
+def _end(state: State, withdrawn: threading.Event) -> None:
     note("what takes no notice is ended")
-    os._exit(ExitCode.HOLDS)  # a thread that hangs would keep the interpreter from its end
+    try:
+        if not withdrawn.is_set():  # afterwards, what stands there may be another's
+            state.withdraw()
+    finally:
+        os._exit(ExitCode.NO_VERDICT)  # a thread that hangs would keep the interpreter from its end
 
 
 async def _serve(
@@ -274,11 +281,11 @@ async def _serve(
     except BaseException:
         state.release()
         raise
-    stopping = asyncio.Event()
+    stopping, withdrawn = asyncio.Event(), threading.Event()
     loop = asyncio.get_running_loop()
 
     def stop(*_: object) -> None:
-        bound = threading.Timer(STOP_S, _end)
+        bound = threading.Timer(STOP_S, _end, (state, withdrawn))
         bound.daemon = True
         bound.start()
         if not loop.is_closed():
@@ -302,6 +309,7 @@ async def _serve(
         note("stopping")
     finally:
         state.withdraw()
+        withdrawn.set()
         await stack.stop()
         state.release()
     return ExitCode.HOLDS

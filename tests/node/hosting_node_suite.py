@@ -16,6 +16,9 @@ from typing import Any
 import pytest
 import websockets
 
+from streamproof.gateway import Function
+from support.gateway_host import running
+
 EXAMPLE = Path(__file__).parents[2] / "examples" / "hosting-node"
 
 
@@ -53,3 +56,28 @@ async def test_an_unmodified_node_handler_posts_back_to_the_domain_of_its_event(
             await socket.send(f"message {number}")
             async with asyncio.timeout(30):
                 assert json.loads(await socket.recv())["echo"] == f"message {number}"
+
+
+async def test_the_loop_waits_for_an_event_for_longer_than_fetch_would(tmp_path: Path) -> None:
+    """`fetch` gives up after five minutes, which ends a process that is not frozen meanwhile."""
+    shutil.copy(EXAMPLE / "bootstrap.mjs", tmp_path)
+    (tmp_path / "index.mjs").write_text(
+        "export const handler = async (event, context) => [event, context.awsRequestId.length];"
+    )
+    (tmp_path / "impatient.mjs").write_text("""
+        const { fetch } = globalThis;
+        globalThis.fetch = async (url, options) => {
+          if (url.endsWith("/next")) throw new TypeError("fetch failed: HeadersTimeoutError");
+          return fetch(url, options);
+        };
+    """)
+    function = Function(
+        "f",
+        command=("node", "--import", "./impatient.mjs", "bootstrap.mjs"),
+        directory=tmp_path,
+        environment={"_HANDLER": "index.handler"},
+    )
+    async with running(function, freeze=False) as stage, asyncio.timeout(30):
+        for text in ("one", "zwölf"):
+            assert await stage.gateway.invoke("f", {"text": text}) == [{"text": text}, 36]
+        assert len(stage.gateway.process_ids()["f"]) == 1

@@ -45,7 +45,12 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise `UsageError` instead of printing the whole usage."""
-        raise UsageError(f"{self.prog}: {message}", f"see `{self.prog} --help`")
+        raise UsageError(f"{self._name}: {message}", f"see `{self.prog} --help`")
+
+    @property
+    def _name(self) -> str:
+        """The command's own: the program's stands in front of every complaint."""
+        return self.prog.removeprefix("streamproof ")
 
     def refuse_unknown(self, words: Sequence[str]) -> NoReturn:
         """Name the first word that no option takes, and the option that it resembles."""
@@ -53,7 +58,7 @@ class Parser(argparse.ArgumentParser):
         options = (text for action in self._actions for text in action.option_strings)
         what = "option" if word.startswith("-") else "argument"
         raise UsageError(
-            f"{self.prog}: unknown {what} {word}",
+            f"{self._name}: unknown {what} {word}",
             _nearest(word, options) or f"see `{self.prog} --help`",
         )
 

@@ -257,7 +257,13 @@ class Results:
             if path.stat().st_size > RESULTS_BYTES_MAX:
                 raise UsageError(f"{path} is too large to be a results file", hint)
             data = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except FileNotFoundError as error:
+            missing = path.parent if path.name == "results.json" else path
+            what = "has no results.json" if missing.is_dir() else "is no run: it does not exist"
+            raise UsageError(f"{missing} {what}", hint) from error
+        except OSError as error:
+            raise UsageError(f"cannot read {path}: {error.strerror or error}", hint) from error
+        except ValueError as error:
             raise UsageError(f"cannot read {path}: {error}", hint) from error
         if not isinstance(data, dict) or data.get("schema") != SCHEMA:
             raise UsageError(f"{path} is not a {SCHEMA} file", hint)

@@ -282,6 +282,22 @@ def test_the_protocol_pages_first_program_runs_as_it_stands(serve: Serve, tmp_pa
     assert kinds[-1] == "complete"
 
 
+def test_the_protocol_pages_client_runs_as_it_stands(serve: Serve) -> None:
+    """The library's few lines print an answer, and an error that names its bad fields."""
+    page = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text(encoding="utf-8")
+    program = page.split("```python\n")[2].split("```")[0]
+    command = f'"{sys.executable}", "-m", "streamproof.cli"'
+    program = program.replace('"streamproof"', command).replace("DIR", str(serve.state))
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
+    )
+    answer, error, fields = done.stdout.splitlines()
+    assert answer == "{'echo': {'n': 1}}"
+    assert error.startswith("VALIDATION_ERROR: ")
+    assert "payload.format" in error
+    assert "payload.start_date" in fields
+
+
 def test_a_port_that_is_taken_is_one_clear_line(serve: Serve, tmp_path: Path) -> None:
     """Exit 2, the port named, no traceback."""
     port = serve.target["url"].split(":")[2].split("/")[0]

@@ -109,7 +109,7 @@ def run(args: argparse.Namespace) -> ExitCode:
     if args.json:
         say(results.to_json())
     else:
-        for text in (*table(found), *_troubles(found), closing(found), str(folder)):
+        for text in (*table(found), *_troubles(found), closing(found), _next(folder)):
             say(text)
     return results.exit_code
 
@@ -283,6 +283,11 @@ def _troubles(found: NemesisResult) -> list[str]:
     return lines
 
 
+def _next(folder: Path) -> str:
+    """What there is to open."""
+    return f"{folder} has results.json; streamproof report {folder} makes a page of it"
+
+
 def closing(found: NemesisResult) -> str:
     """The closing sentence, with the bound that the count allows."""
     acknowledged = sum(seed.counts["acknowledged"] for seed in found.seeds)
@@ -291,9 +296,10 @@ def closing(found: NemesisResult) -> str:
     failed = sum(seed.counts["PROCESSING_FAILED"] for seed in found.seeds)
     ended = {ExitCode.HOLDS: "The target holds", ExitCode.BROKEN: "The target does not hold"}
     verdict = ended.get(found.exit_code, "There is no verdict")
+    seeds = f"{len(found.seeds)} seed{'s' if len(found.seeds) != 1 else ''}"
     bound = f" (0 of {acknowledged:,}: below {3 / acknowledged:.2%} at 95 %)"
     return (
-        f"{verdict}: {acknowledged:,} acknowledged requests on {len(found.seeds)} seeds, "
+        f"{verdict}: {acknowledged:,} acknowledged requests on {seeds}, "
         f"{lost} lost, {second} second outcomes, {failed} PROCESSING_FAILED"
         f"{bound if acknowledged and not lost + second + failed else ''}."
     )

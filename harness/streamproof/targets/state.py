@@ -83,6 +83,8 @@ def prepare(directory: Path) -> State:
     do not have, so the second is refused before it touches anything.
     """
     directory = directory.resolve()
+    if directory.is_file():
+        raise UsageError(f"{directory} is a file, not a folder", "name a folder with --state")
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = _lock(directory)

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from typing import Any
 
+FIELDS_SHOWN_MAX = 10  # in the error's text; `details` has them all
+
 
 class ClientError(Exception):
     """The root."""
@@ -27,7 +29,15 @@ class RequestFailedError(ClientError):
         self.details: dict[str, Any] = error.get("details", {})
         self.retryable = bool(error.get("retry", {}).get("retryable", False))
         self.after_ms = int(error.get("retry", {}).get("after_ms") or 1000)  # when it is retryable
-        super().__init__(f"{self.code}: {self.message}")
+        super().__init__(f"{self.code}: {self.message}{self._bad_fields()}")
+
+    def _bad_fields(self) -> str:
+        """What a VALIDATION_ERROR says of each field, for who reads the error and not its code."""
+        is_named = self.code == "VALIDATION_ERROR" and isinstance(self.details, dict)
+        fields = self.details.get("fields") if is_named else None
+        listed = fields if isinstance(fields, list) else []
+        bad = [f"{f.get('field')} {f.get('message')}" for f in listed if isinstance(f, dict)]
+        return f" ({'; '.join(bad[:FIELDS_SHOWN_MAX])})" if bad else ""
 
 
 class ConnectionLostError(ClientError):

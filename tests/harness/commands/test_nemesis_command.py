@@ -92,16 +92,27 @@ def test_a_violation_ends_with_1_its_witness_and_the_command(tmp_path, monkeypat
     assert "ASYNC-1 of r: lost" in out
     assert "> sent" in out
     assert "The target does not hold" in out
+    assert out.splitlines()[-1].endswith(f"streamproof report {tmp_path} makes a page of it")
     assert "95 %" not in out
 
 
-def test_a_run_that_shows_nothing_ends_with_3_and_json_is_the_file(
-    tmp_path, monkeypatch, capsys
-) -> None:
+def test_a_run_that_shows_nothing_ends_with_3(tmp_path, monkeypatch, capsys) -> None:
     """A fault that never struck is no proof."""
     code, _ = ran(monkeypatch, tmp_path, s1={"reason": "a kill found nothing to strike"})
     assert code == 3
-    assert "seed 1 no verdict: a kill found nothing to strike" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "seed 1 no verdict: a kill found nothing to strike" in out
+    assert "requests on 1 seed," in out
+
+
+def test_a_wrong_number_is_one_complaint_of_one_program(capsys) -> None:
+    """The program's name stands once, the command's after it."""
+    assert cli.main(["nemesis", "--seeds", "x"]) == 2
+    assert capsys.readouterr().err.startswith("streamproof: nemesis: argument --seeds: ")
+
+
+def test_json_is_the_file(tmp_path, monkeypatch, capsys) -> None:
+    """What is printed is what is written."""
     code, _ = ran(monkeypatch, tmp_path, "--json", s1={"reason": "r"})
     assert code == 3
     assert json.loads(capsys.readouterr().out)["nemesis"]["seeds"][0]["reason"] == "r"

@@ -34,8 +34,37 @@ def test_no_run_is_a_wrong_start(tmp_path, capsys):
     """A folder without results is named, with what to name instead."""
     assert cli.main(["report", str(tmp_path)]) == 2
     err = capsys.readouterr().err
-    assert "cannot read" in err
+    assert f"{tmp_path} has no results.json" in err
     assert "name a run's folder" in err
+
+
+@pytest.mark.parametrize("name", ["nope", "nope/results.json"])
+def test_a_run_that_does_not_exist_is_named_in_plain_words(name, tmp_path, capsys):
+    """No number of an error, nor the name of a file that nobody wrote."""
+    missing = tmp_path / name
+    assert cli.main(["report", str(missing)]) == 2
+    err = capsys.readouterr().err
+    assert f"{tmp_path / 'nope'} is no run: it does not exist" in err
+    assert "Errno" not in err
+
+
+def test_a_file_that_is_no_json_is_named(tmp_path, capsys):
+    """The reader's own words say where it stopped."""
+    (tmp_path / "results.json").write_text("{")
+    assert cli.main(["report", str(tmp_path)]) == 2
+    assert f"cannot read {tmp_path / 'results.json'}: " in capsys.readouterr().err
+
+
+def test_a_run_that_may_not_be_read_is_named(tmp_path, capsys, monkeypatch):
+    """The system's reason, without its number."""
+
+    def closed(self, *args, **kwargs):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_text", closed)
+    sample_results().write(tmp_path / "results.json")
+    assert cli.main(["report", str(tmp_path)]) == 2
+    assert f"cannot read {tmp_path / 'results.json'}: Permission denied" in capsys.readouterr().err
 
 
 def test_a_folder_that_cannot_be_written(tmp_path, capsys, monkeypatch):

@@ -42,6 +42,16 @@ def test_a_state_folder_that_cannot_be_made_is_named(
     assert "--state" in error
 
 
+def test_a_state_folder_that_is_a_file_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit 2, what it is instead, and the file as it was."""
+    (tmp_path / "file").write_text("mine")
+    assert cli.main(["serve", "--reference", "--state", str(tmp_path / "file")]) == 2
+    assert f"{tmp_path / 'file'} is a file, not a folder" in capsys.readouterr().err
+    assert (tmp_path / "file").read_text() == "mine"
+
+
 def test_a_file_of_handlers_that_is_not_there_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

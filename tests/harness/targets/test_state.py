@@ -62,7 +62,7 @@ def test_a_description_can_be_withdrawn_twice(tmp_path: Path) -> None:
 def test_a_folder_that_is_a_file_is_a_usage_error(tmp_path: Path) -> None:
     """The path is named, and the option that mends it."""
     (tmp_path / "file").write_text("")
-    with pytest.raises(UsageError, match="cannot be used") as caught:
+    with pytest.raises(UsageError, match="is a file, not a folder") as caught:
         prepare(tmp_path / "file")
     assert "--state" in caught.value.hint
 

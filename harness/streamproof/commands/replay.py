@@ -24,7 +24,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("seed", metavar="SEED", type=_seed, help="a whole number, 0 or more")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
     parser.add_argument("--store", action="store_true", help="show each call to the store too")
-    parser.add_argument("--mutant", metavar="NAME", help="with a wrong implementation planted")
+    parser.add_argument(
+        "--mutant",
+        metavar="NAME",
+        help="with a wrong implementation planted; docs/rules.md lists the names",
+    )
 
 
 def run(args: argparse.Namespace) -> ExitCode:

@@ -9,7 +9,8 @@ import sys
 import time
 from collections.abc import Sequence
 
-from streamproof.errors import ExitCode, StreamproofError
+from streamproof.cli import Parser
+from streamproof.errors import ExitCode, StreamproofError, UsageError
 from streamproof.simulation import campaign, telling
 from streamproof.targets import simulated
 from streamproof.terminal import note, say
@@ -26,30 +27,39 @@ exit: 0 holds, 1 a rule is broken or a mutant was not found, 2 usage,
 """
 SHOWN_MAX = 10
 PROGRESS_S = 2.0
+BOUNDS = (
+    ("seeds", 1, 1_000_000_000),
+    ("first", 0, 1_000_000_000_000),
+    ("jobs", 1, 64),
+    ("starts", 1, 10_000),
+    ("most", 1, simulated.START_DISTANCE),  # the next start's seeds begin there
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what is asked for; the exit code."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m streamproof.simulation",
         description="Play the whole system on virtual time, one world per seed.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--seeds", type=_count, default=2_000, help="how many (default 2000)")
+    parser.add_argument("--seeds", type=int, default=2_000, help="how many (default 2000)")
     parser.add_argument("--first", type=int, default=0, help="the first seed (default 0)")
-    parser.add_argument("--jobs", type=_count, default=1, help="processes (default 1)")
+    parser.add_argument("--jobs", type=int, default=1, help="processes (default 1)")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
     parser.add_argument("--mutants", action="store_true", help="seeds until each mutant is found")
     parser.add_argument("--only", metavar="NAME", action="append", help="this mutant")
-    parser.add_argument("--starts", type=_count, default=21, help="starting seeds of a mutant")
-    parser.add_argument("--most", type=_count, default=1_000, help="seeds per start, then given up")
-    options = parser.parse_args(arguments)
+    parser.add_argument("--starts", type=int, default=21, help="starting seeds of a mutant")
+    parser.add_argument("--most", type=int, default=1_000, help="seeds per start, then given up")
     try:
+        options = _checked(parser.parse_args(arguments))
         return int(_mutants(options) if options.mutants else _seeds(options))
     except StreamproofError as error:
-        note(f"{parser.prog}: {error.message}")
+        note(f"{parser.prog}: {error.message.removeprefix(f'{parser.prog}: ')}")
+        if error.hint:
+            note(f"  {error.hint}")
         return int(error.exit_code)
     except KeyboardInterrupt:
         note(f"{parser.prog}: interrupted")
@@ -104,16 +114,26 @@ def _mutants(options: argparse.Namespace) -> ExitCode:
             shown = f"{median:g}" if median < float("inf") else f"over {options.most}"
             most = f"{max(found)} at most" if found else "never found"
             say(f"{shown:>10}  {name}: {len(found)} of {len(needed)} starts, {most}")
+            first = next((simulated.seed_of(i, n) for i, n in enumerate(needed) if n), None)
+            if first is not None:
+                say(f"            {telling.command(first, name)}")
     if options.json:
         say(telling.dumped({"most": options.most, "mutants": rows}))
     return ExitCode.HOLDS if found_all else ExitCode.BROKEN
 
 
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be 1 or more")
-    return value
+def _checked(options: argparse.Namespace) -> argparse.Namespace:
+    """The options, when each is within its bounds; `UsageError` names the one that is not."""
+    for name, low, high in BOUNDS:
+        if not low <= getattr(options, name) <= high:
+            raise UsageError(
+                f"--{name} {getattr(options, name)} is out of range", f"give {low} to {high}"
+            )
+    if options.only and not options.mutants:
+        raise UsageError("--only names a mutant", "add --mutants")
+    for name in options.only or ():
+        simulated.check_mutant(name)
+    return options
 
 
 if __name__ == "__main__":

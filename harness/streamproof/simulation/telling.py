@@ -26,13 +26,21 @@ def verdict(played: Played, mutant: str | None) -> list[str]:
     """What became of it, in a few lines."""
     told = [f"history {played.digest[:16]}, {played.seconds:.1f} virtual seconds"]
     if played.holds:
-        return [*told, "holds"]
+        return [*told, "holds", *unfound(mutant)]
     first = played.violations[0]
     told.append(f"broken: {len(played.violations)}")
     told += [f"  {violation.at_s:9.3f}  {violation}" for violation in played.violations]
     told.append("smallest witness of the first:")
     told += [f"  {event}" for event in witness(played.events, first.request_id, first.connection)]
     return [*told, f"again: {command(played.seed, mutant)}"]
+
+
+def unfound(mutant: str | None) -> list[str]:
+    """That a seed which holds did not find what was planted, and what looks for one that does."""
+    if mutant is None:
+        return []
+    search = f"python -m streamproof.simulation --mutants --only {mutant} --starts 1"
+    return [f"the mutant {mutant} was planted, and this seed does not find it", f"  {search}"]
 
 
 def as_json(played: Played, mutant: str | None) -> dict[str, Any]:

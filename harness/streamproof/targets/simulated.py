@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import difflib
 import functools
 import logging
 import types
@@ -209,6 +210,16 @@ def mutants() -> list[str]:
     ]
 
 
+def check_mutant(name: str) -> None:
+    """`UsageError` for an unknown one, with the names that are near it, else all of them."""
+    from streamproof.targets.mutants import MUTANTS  # noqa: PLC0415 - imports all of the reference
+
+    if name not in MUTANTS:
+        near = difflib.get_close_matches(name, MUTANTS, cutoff=0.5)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"one of: {', '.join(mutants())}"
+        raise UsageError(f"there is no mutant {name}", hint)
+
+
 def seeds_to_detection(asked: tuple[str, int, int]) -> tuple[str, list[int | None]]:
     """(mutant, starts, most): how many seeds each start needed to find it, None for too many."""
     name, starts, most = asked
@@ -221,6 +232,11 @@ def seeds_to_detection(asked: tuple[str, int, int]) -> tuple[str, list[int | Non
             )
             needed.append(next((n for n, holds in enumerate(worlds, 1) if not holds), None))
     return name, needed
+
+
+def seed_of(start: int, needed: int) -> int:
+    """The seed that found it, of the search `start` that took so many."""
+    return start * START_DISTANCE + needed - 1
 
 
 @contextlib.contextmanager
@@ -236,8 +252,7 @@ def _planted(name: str | None) -> Iterator[None]:
         def around(self, seam: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
             return super().around(seam.replace(SQLITE, SIMULATED))
 
-    if name not in MUTANTS:
-        raise UsageError(f"there is no mutant {name}", f"one of: {', '.join(mutants())}")
+    check_mutant(name)
     patch = Redirected()
     try:
         if name not in SQL_ALONE:

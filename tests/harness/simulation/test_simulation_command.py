@@ -61,6 +61,16 @@ def test_replay_refuses_what_is_no_seed_and_no_mutant(words, said, capsys):
     assert said in capsys.readouterr().err
 
 
+def test_a_seed_that_does_not_find_its_mutant_says_so(capsys):
+    """`holds` alone would read as if nothing were planted; the command that looks is named."""
+    name = "retention-of-a-day"
+    assert cli.main(["replay", "0", "--mutant", name]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert told[-3] == "holds"
+    assert f"the mutant {name} was planted, and this seed does not find it" in told[-2]
+    assert f"--mutants --only {name}" in told[-1]
+
+
 def test_the_simulation_counts_what_occurred(capsys):
     """A few seeds need not show everything."""
     assert command.main(["--seeds", "20", "--first", "100"]) == 0
@@ -92,7 +102,9 @@ def test_mutants_are_measured(capsys):
     """The median of the seeds that each start needed; 1 when one start did not find it."""
     words = ["--mutants", "--only", MUTANT, "--starts", "2", "--most", "100"]
     assert command.main(words) == 0
-    assert f"{MUTANT}: 2 of 2 starts" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert f"{MUTANT}: 2 of 2 starts" in told
+    assert f"streamproof replay {broken_seed()} --mutant {MUTANT}" in told
     assert command.main([*words, "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)["mutants"][0]["needed"]) == 2
     assert (
@@ -116,9 +128,19 @@ def test_an_interrupt_ends_with_its_code(capsys, monkeypatch):
 
 def test_wrong_words_end_with_two(capsys):
     """As argparse does, with the examples in --help."""
-    with pytest.raises(SystemExit) as caught:
-        command.main(["--seeds", "0"])
-    assert caught.value.code == 2
+    for words, said in (
+        (["--seeds", "0"], "--seeds 0 is out of range"),
+        (["--jobs", "65"], "give 1 to 64"),
+        (["--first", "-1"], "--first -1 is out of range"),
+        (["--seeds", "x"], "argument --seeds: invalid int value"),
+        (["--only", MUTANT], "add --mutants"),
+        (["--mutants", "--only", MUTANT[:-4]], f"did you mean {MUTANT}"),
+    ):
+        assert command.main(words) == 2
+        error = capsys.readouterr().err
+        assert error.startswith("python -m streamproof.simulation: ")
+        assert error.count("python -m streamproof.simulation: ") == 1
+        assert said in error
     with pytest.raises(SystemExit) as caught:
         command.main(["--help"])
     assert caught.value.code == 0

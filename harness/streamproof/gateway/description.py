@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeVar
 from streamproof.errors import UsageError
 from streamproof.gateway.filter_patterns import PATTERNS_MAX, check_pattern
 from streamproof.gateway.http11 import Request
+from streamproof.terminal import note
 
 Run = Callable[[dict[str, Any]], Awaitable[Any]]
 """An asynchronous function in the process: an event in, an answer out, both JSON values."""
@@ -229,7 +230,7 @@ class Description:
     `sites` answer plain requests below their paths; `pages` are for the operator at this machine,
     by path, and answer a loopback Host alone: a name that a web page of somebody else's made to
     point here (DNS rebinding) reads nothing. `freeze` stops processes between events. `on_line`
-    gets each line that a process writes, after its function's name.
+    gets each line of a function's log, after its name: what its process writes, how it failed.
     """
 
     api: Api
@@ -246,6 +247,13 @@ class Description:
     on_message: Callable[[int], object] | None = None  # how long one took, in nanoseconds
     freeze: bool = True
     faults: Faults | None = None
+
+    def take_line(self, function: str, line: str) -> None:
+        """Hand on a line of a function's log, and show it where that is asked for."""
+        if self.on_line is not None:
+            self.on_line(function, line)
+        if self.verbose:
+            note(f"{function}: {line}")
 
     def check(self) -> None:
         """Raise `UsageError` for a description that cannot be hosted."""

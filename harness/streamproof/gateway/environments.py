@@ -43,6 +43,8 @@ RESTART_S_MAX = 5.0
 POLL_AGAIN_S = 10.0  # for a process whose poll was lost to ask anew, as long as Lambda's init
 TERMINATED_S = 0.3  # what is busy when all ends may take so long to go, like Lambda's shutdown
 KILLED_S = 0.5
+# awslambdaric's, of 600 characters, before each exception: a runtime that Lambda replaced.
+_RUNTIME_UPDATES = "LAMBDA_WARNING: Unhandled exception. The most likely cause"
 _NOT_INHERITED = {"AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_DEFAULT_PROFILE"}
 _LOG = logging.getLogger("streamproof.gateway")
 
@@ -91,6 +93,7 @@ class Environment:
         self._timer: Timer | None = None
         self._init_error: FunctionError | None = None
         self._killed = False
+        self.printed_why = False
         self.log_stream = f"[$LATEST]{secrets.token_hex(16)}"
 
     @property
@@ -218,8 +221,9 @@ class Environment:
         return True
 
     def init_failed(self, error: dict[str, Any]) -> None:
-        """The process could not load its function; it will end."""
+        """The process could not load its function, which it has printed; it will end."""
         self._init_error = _as_error(error)
+        self.printed_why = True
 
     def _end_current(self) -> Invocation:
         invocation, self._current = self._current, None
@@ -230,8 +234,9 @@ class Environment:
 
     def _time_out(self) -> None:
         invocation = self._end_current()
-        limit_s = self._function.timeout_s
-        invocation.fail(FunctionError.timed_out(invocation.request_id, limit_s))
+        error = FunctionError.timed_out(invocation.request_id, self._function.timeout_s)
+        self._pool.take_line(error.line())
+        invocation.fail(error)
         self.kill()
         self._gone("timed out")
 
@@ -245,9 +250,11 @@ class Environment:
         was_ready = self.state is not State.STARTING
         self.state = State.GONE
         invocation = self._end_current()
-        invocation.fail(FunctionError.exited(invocation.request_id, how))
-        error = self._init_error or FunctionError.exited("", how)
-        self._pool.is_gone(self, error if not was_ready else None)
+        error = FunctionError.exited(invocation.request_id, how)
+        if invocation is not _NOBODY:
+            self._pool.take_line(error.line())
+        invocation.fail(error)
+        self._pool.is_gone(self, None if was_ready else self._init_error or error)
 
 
 _NOBODY = Invocation("", b"", None)
@@ -365,7 +372,9 @@ class EnvironmentPool:
         if start_error is None:
             self._grow()
             return
-        _LOG.error("function %s did not start: %s", self._function.name, start_error)
+        shown = environment.printed_why and self._description.verbose
+        why = start_error.error_type if shown else start_error
+        _LOG.error("function %s did not start: %s", self._function.name, why)
         if self._waiting:
             self._waiting.popleft().fail(start_error)
         pause_s = min(RESTART_S_MAX, RESTART_S * 2**self._failures)
@@ -411,11 +420,9 @@ class EnvironmentPool:
         ]
 
     def take_line(self, line: str) -> None:
-        """Hand on a line that a process printed, and show it to who asked for it."""
-        if self._description.on_line is not None:
-            self._description.on_line(self._function.name, line)
-        if self._description.verbose:
-            sys.stderr.write(f"{self._function.name}: {line}\n")
+        """Hand on a line of the log, but not what hides the one that follows."""
+        if _RUNTIME_UPDATES not in line:
+            self._description.take_line(self._function.name, line)
 
     def _has_room(self) -> bool:
         return len(self._environments) < self._function.environments_max

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+_TIMED_OUT = "Sandbox.Timedout"
+
 
 class FunctionError(Exception):
     """The function was invoked and raised, died, or ran out of time."""
@@ -19,13 +21,18 @@ class FunctionError(Exception):
     def timed_out(cls, request_id: str, limit_s: float) -> FunctionError:
         """The function's time limit passed."""
         message = f"RequestId: {request_id} Error: Task timed out after {limit_s:.2f} seconds"
-        return cls("Sandbox.Timedout", message)
+        return cls(_TIMED_OUT, message)
 
     @classmethod
     def exited(cls, request_id: str, how: str) -> FunctionError:
         """The function's process ended while it was invoked or before it was ready."""
         message = f"RequestId: {request_id} Error: Runtime exited with error: {how}"
         return cls("Runtime.ExitError", message)
+
+    def line(self) -> str:
+        """Return the line in the function's log; for a time limit it names what raises it."""
+        hint = "; a higher timeout_s gives it longer"
+        return f"[ERROR] {self.message}{hint if self.error_type == _TIMED_OUT else ''}"
 
     def payload(self) -> dict[str, Any]:
         """Return the error as Lambda writes it."""

@@ -13,8 +13,9 @@ import dataclasses
 import json
 import logging
 import sys
+import traceback
 import uuid
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, thread
 from typing import Any
 
 from streamproof.gateway.clock import Clock, deadline, iso_time
@@ -50,6 +51,7 @@ class FunctionHost:
     def __init__(self, description: Description, clock: Clock) -> None:
         """Host the functions of `description`."""
         self._api = description.api
+        self._take_line = description.take_line
         self._clock = clock
         self._functions = {function.name: function for function in description.functions}
         self._guard = Guard() if description.freeze and sys.platform != "win32" else None
@@ -153,8 +155,12 @@ class FunctionHost:
             if isinstance(error, TimeoutError) and limit.expired():
                 if is_integration:
                     raise IntegrationTimeoutError from None
-                raise FunctionError.timed_out(request_id, function.timeout_s) from None
-            _LOG.debug("function %s raised", function.name, exc_info=True)
+                late = FunctionError.timed_out(request_id, function.timeout_s)
+                self._take_line(function.name, late.line())
+                raise late from None
+            if str(error) != "Unauthorized":  # an authorizer's word for 401, and no failure
+                for line in _lines(error):
+                    self._take_line(function.name, line)
             raise FunctionError(type(error).__name__, str(error)) from error
 
     async def _call_handler(self, function: Function, event: Any, request_id: str) -> Any:
@@ -239,6 +245,15 @@ class FunctionHost:
             "responsePayload": error.payload(),
         }
         self.invoke_async(function.on_failure, document)  # it takes the place of what failed
+
+
+def _lines(error: Exception) -> list[str]:
+    """An exception as awslambdaric prints it, from the function's own code on."""
+    trace = error.__traceback__
+    while trace and trace.tb_frame.f_code.co_filename in (__file__, thread.__file__):
+        trace = trace.tb_next
+    head = f"[ERROR] {type(error).__name__}: {error}\n"
+    return "".join([head, *traceback.format_exception(type(error), error, trace)]).splitlines()
 
 
 def function_arn(api: Api, name: str) -> str:

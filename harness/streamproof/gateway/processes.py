@@ -149,7 +149,8 @@ async def read_lines(stream: asyncio.StreamReader, take: Callable[[str], None]) 
     while chunk := await stream.read(_CHUNK_BYTES):
         *lines, rest = (rest + chunk).split(b"\n")
         for line in lines:
-            take(line.decode("utf-8", "replace").rstrip("\r"))
+            for part in line.rstrip(b"\r").split(b"\r"):  # as awslambdaric has it in a traceback
+                take(part.decode("utf-8", "replace"))
         if len(rest) > LINE_BYTES_MAX:
             take(rest.decode("utf-8", "replace"))
             rest = b""

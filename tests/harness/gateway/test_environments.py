@@ -28,6 +28,8 @@ HANDLER = """
             os.kill(os.getpid(), signal.SIGKILL)
         if what == "exit":
             sys.exit(3)
+        if what == "leave":
+            os._exit(3)
         if what == "hang":
             open(event["file"], "w").close()
             time.sleep(600)
@@ -171,6 +173,39 @@ async def test_warm_environments_are_there_before_anybody_asks(hosted):
         await until(lambda: before[0] not in pids()["hosted"] and len(pids()["hosted"]) >= 2)
 
 
+@pytest.mark.parametrize(
+    ("event", "told"),
+    [
+        ({"do": "leave"}, "Runtime exited with error: exit status 3"),
+        ({"do": "hang"}, "Task timed out after 3.00 seconds; a higher timeout_s gives it longer"),
+    ],
+)
+async def test_a_function_that_dies_or_is_late_has_a_line_in_its_log(hosted, tmp_path, event, told):
+    """As in CloudWatch, with the request's id, once."""
+    lines, clock, hangs = [], ManualClock(), tmp_path / "hangs"
+    function = hosted(timeout_s=3)
+    async with running(function, clock=clock, on_line=lambda *line: lines.append(line)) as stage:
+        request_id = stage.gateway.invoke_async("hosted", {**event, "file": str(hangs)})
+        await until(lambda: lines or hangs.exists())
+        clock.advance(3)
+        await until(lambda: lines)
+    assert lines == [("hosted", f"[ERROR] RequestId: {request_id} Error: {told}")]
+
+
+async def test_an_exception_is_printed_by_lines_and_nothing_hides_it(hosted, capsys):
+    """awslambdaric ends the lines of a traceback with a return, after a long warning."""
+    lines = []
+    async with running(hosted(), verbose=True, on_line=lambda *line: lines.append(line)) as stage:
+        with pytest.raises(FunctionError):
+            await stage.gateway.invoke("hosted", {"do": "fail"})
+        await until(lambda: any('raise KeyError("no")' in line for _, line in lines))
+    assert lines[0] == ("hosted", "[ERROR] KeyError: 'no'")
+    assert lines[1] == ("hosted", "Traceback (most recent call last):")
+    shown = capsys.readouterr().err.splitlines()
+    assert shown == [f"hosted: {line}" for _, line in lines]
+    assert not any("LAMBDA_WARNING" in line or "\r" in line for line in shown)
+
+
 async def test_lines_of_the_output_are_handed_on_and_shown(hosted, capsys):
     """Who asked gets each line with its function; they go to standard error when asked for."""
     lines = []
@@ -218,6 +253,19 @@ async def test_a_handler_that_cannot_be_loaded_says_why(hosted):
         with pytest.raises(FunctionError, match="no_such_module") as raised:
             await stage.gateway.invoke("hosted", {})
         assert raised.value.error_type == "Runtime.ImportModuleError"
+
+
+@pytest.mark.parametrize("verbose", [True, False])
+async def test_a_reason_that_is_shown_already_is_not_said_again(hosted, caplog, capsys, verbose):
+    """What the runtime printed is repeated only where its lines are not shown."""
+    function, lines = hosted("no_such_module.handler"), []
+    async with running(function, verbose=verbose, on_line=lambda *a: lines.append(a)) as stage:
+        with pytest.raises(FunctionError):
+            await stage.gateway.invoke("hosted", {})
+        await until(lambda: any("No module named" in line for _, line in lines))
+    (said,) = [text for text in caplog.messages if "did not start" in text]
+    assert ("No module named" in said) is not verbose
+    assert ("No module named" in capsys.readouterr().err) is verbose
 
 
 async def test_the_runtime_api_refuses_what_is_none_of_its_own(tmp_path):

@@ -110,6 +110,67 @@ async def test_an_error_that_looks_like_a_timeout_is_the_functions_own():
         assert raised.value.payload() == {"errorMessage": "mine", "errorType": "TimeoutError"}
 
 
+@pytest.mark.parametrize("way", ["run", "handler"])
+async def test_what_a_function_in_this_process_raises_is_in_its_log(way, capsys):
+    """From its own code on, with what caused it, and for the operator alone."""
+
+    def fail():
+        try:
+            raise ValueError("first")
+        except ValueError as error:
+            raise KeyError("then") from error
+
+    async def run(event):
+        fail()
+
+    def handler(event, context):
+        fail()
+
+    function = Function("own", **{way: {"run": run, "handler": handler}[way]})
+    async with running(function, verbose=True) as stage:
+        with pytest.raises(FunctionError, match="KeyError: 'then'"):
+            await stage.gateway.invoke("own", {})
+    shown = capsys.readouterr().err.splitlines()
+    assert shown[0] == "own: [ERROR] KeyError: 'then'"
+    assert all(line.startswith("own: ") for line in shown)
+    assert "own: ValueError: first" in shown
+    assert not any("/gateway/functions.py" in line for line in shown)
+
+
+async def test_a_refusal_of_an_authorizer_is_no_failure(capsys):
+    """`Unauthorized` is the word that stands for 401."""
+
+    async def refuse(event):
+        raise PermissionError("Unauthorized")
+
+    async with running(Function("own", run=refuse), verbose=True) as stage:
+        with pytest.raises(FunctionError):
+            await stage.gateway.invoke("own", {})
+    assert capsys.readouterr().err == ""
+
+
+async def test_a_handler_that_is_late_has_a_line_in_its_log():
+    """As one in a process."""
+    lines, clock = [], ManualClock()
+    began = asyncio.Event()
+
+    async def wait(event):
+        began.set()
+        await asyncio.Event().wait()
+
+    async with running(
+        Function("own", run=wait, timeout_s=3),
+        clock=clock,
+        on_line=lambda *line: lines.append(line),
+    ) as stage:
+        request_id = stage.gateway.invoke_async("own", {})
+        await began.wait()
+        clock.advance(3)
+        await turns()
+    told = "Task timed out after 3.00 seconds; a higher timeout_s gives it longer"
+    assert lines == [("own", f"[ERROR] RequestId: {request_id} Error: {told}")]
+
+
 async def test_an_asynchronous_invocation_returns_at_once():
     """The request id comes back before the function has run; success ends in nothing."""
     notes, failures = Notes(), Notes()

@@ -260,9 +260,17 @@ def _planted(name: str | None) -> Iterator[None]:
         else:
             MUTANTS[name].plant(unused := Patch())
             unused.undo()  # a mutant that cannot be planted any more must say so here too
+        _forget()
         yield
     finally:
         patch.undo()
+        _forget()
+
+
+def _forget() -> None:
+    """Make settings and handlers anew: a mutant may change their defaults."""
+    _settings.cache_clear()
+    _handlers.cache_clear()
 
 
 @functools.cache

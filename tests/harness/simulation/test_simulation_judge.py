@@ -102,6 +102,7 @@ def test_an_unreadable_record_excuses_its_own_request_alone(world):
 
 @pytest.mark.parametrize("mutant", ["deaths-without-end", "poison-record-swallowed"])
 def test_what_only_the_inside_shows_is_found(mutant):
-    """A request that is run for ever, and a record that nobody can look at later."""
+    """A request that is run for ever, also after right worlds; a record that nobody can see."""
+    assert simulated.play(SEED).holds
     _, needed = simulated.seeds_to_detection((mutant, 1, 300))
     assert needed[0] is not None

@@ -25,6 +25,8 @@ from streamproof.errors import ExitCode, UsageError
 from streamproof.terminal import note, say
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from streamproof.targets.base import Description
     from streamproof.targets.state import State
 
@@ -39,6 +41,7 @@ streamproof serve --raw-echo                       echo every message, for an RF
 """
 
 STATE_DIRECTORY = ".streamproof"
+NAMES_SHOWN_MAX = 8  # of functions, in the line that says what is served
 # What the reference alone knows, with the value that says that nothing was asked for.
 _OF_THE_REFERENCE = {
     "rate_limit": 100,
@@ -220,7 +223,7 @@ class Stack(Protocol):
 
 def _stack(
     args: argparse.Namespace, hosted: config.Hosted | Path | None, state: State, modes: Modes
-) -> Stack:
+) -> tuple[Stack, str]:
     certificates = None
     if modes.tls:
         from streamproof.targets import certificates as tls  # noqa: PLC0415 - cryptography, slow
@@ -239,10 +242,12 @@ def _stack(
             verbose=modes.verbose,
         )
         os.environ.update(describe.variables(description))  # for those in this process
-        return HostedStack(description, port=args.port, certificates=certificates)
+        stack = HostedStack(description, port=args.port, certificates=certificates)
+        names = [function.name for function in description.functions]
+        return stack, functions_of(names, hosted if isinstance(hosted, Path) else hosted.path)
     from streamproof.targets import embedded  # noqa: PLC0415 - the extra [serve]
 
-    return embedded.Stack(
+    reference = embedded.Stack(
         state,
         embedded.StackOptions(
             port=args.port,
@@ -259,6 +264,14 @@ def _stack(
             traces=str(args.trace.resolve()) if args.trace else "",
         ),
     )
+    return reference, "the reference"
+
+
+def functions_of(names: Sequence[str], file: Path) -> str:
+    """How many functions of which file are served, the first of them by name."""
+    plural = "" if len(names) == 1 else "s"
+    more = ", ..." if len(names) > NAMES_SHOWN_MAX else ""
+    return f"{len(names)} function{plural} ({', '.join(names[:NAMES_SHOWN_MAX])}{more}) of {file}"
 
 
 def _end(state: State, withdrawn: threading.Event) -> None:
@@ -277,7 +290,7 @@ async def _serve(
 
     state = prepare(args.state)
     try:
-        stack = _stack(args, hosted, state, modes)
+        stack, what = _stack(args, hosted, state, modes)
     except BaseException:
         state.release()
         raise
@@ -302,7 +315,9 @@ async def _serve(
         gc.set_threshold(*GC_THRESHOLDS)
         say(description.to_json())
         sys.stdout.flush()
-        note(f"serving {description.url}, described in {state.target}; Ctrl-C stops")
+        note(f"serving {what} on {description.url}, described in {state.target}; Ctrl-C stops")
+        if hosted is None and not args.reference:
+            note(f"no functions in {config.FILE_NAME}: docs/hosting.md shows how to serve yours")
         if description.management_url:
             note(f"the live page is {urljoin(description.management_url, '/')}")
         await stopping.wait()

@@ -11,6 +11,7 @@ import importlib
 import importlib.util
 import inspect
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -23,10 +24,12 @@ from streamproof.config import Hosted
 from streamproof.errors import UsageError
 from streamproof.gateway import Api, Credentials, Description, Function, Limits, Schedule
 from streamproof.hosting.tables import spell
+from streamproof.terminal import note
 
 ENTRY = "describe"  # what a description in Python defines
 PROBE_S = 20.0
 RUNTIME = "awslambdaric"
+SYSTEM_ROUTES = frozenset({"$connect", "$disconnect", "$default"})
 
 _AS_THEY_ARE = (
     "timeout_s",
@@ -119,7 +122,24 @@ def _checked(description: Description, path: Path) -> Description:
         description.check()
     except UsageError as error:
         raise UsageError(f"{path.name}: {error.message}", error.hint) from error
+    _check_routes(description.api, path)
     return description
+
+
+def _check_routes(api: Api, path: Path) -> None:
+    """Refuse routes that no message can select; name the keys that a `$` is missing from."""
+    expression, own = api.route_selection_expression, set(api.routes) - SYSTEM_ROUTES
+    if own and expression not in own and not re.search(r"\$\{?request\.body\.", expression):
+        raise UsageError(
+            f"{path.name}: api.route_selection_expression is {expression!r}, the same for each "
+            f"message: it never selects {', '.join(sorted(own))}",
+            f"did you mean `${expression}`?"
+            if expression.startswith("request.body.")
+            else "$request.body.action selects by the member `action`",
+        )
+    for key in sorted(own):
+        if f"${key}" in SYSTEM_ROUTES - set(api.routes):
+            note(f"{path.name}: route {key!r} is for the action {key}; did you mean `${key}`?")
 
 
 def _check_names(tables: Mapping[str, Any], fail: Fail) -> None:
@@ -231,8 +251,11 @@ def _check_handler(handler: str, directory: Path, interpreter: str, key: str, fa
     if not dot or not module or not function.isidentifier():
         raise fail(key, f"is {handler}, which is not FILE.FUNCTION", "app.handler for app.py")
     path = directory.joinpath(*module.replace(".", "/").split("/"))
-    if path.with_suffix(".py").is_file() or (path / "__init__.py").is_file():
-        return
+    for file in (path / "__init__.py", path.with_suffix(".py")):
+        if file.is_file():
+            if interpreter == sys.executable:  # another one may know another syntax
+                _check_syntax(file, key, fail)
+            return
     top = module.replace("/", ".").partition(".")[0]
     is_ours = interpreter == sys.executable and not (directory / top).exists()
     if is_ours and importlib.util.find_spec(top) is not None:
@@ -242,6 +265,17 @@ def _check_handler(handler: str, directory: Path, interpreter: str, key: str, fa
         f"is in a file that is not there: {path}.py",
         "`directory` says where the code is, from this file's folder",
     )
+
+
+def _check_syntax(file: Path, key: str, fail: Fail) -> None:
+    """The file compiles: else its first event would be the first to say so."""
+    try:
+        compile(file.read_bytes(), str(file), "exec", dont_inherit=True)
+    except SyntaxError as error:
+        at = f"{file}:{error.lineno or 1}"
+        raise fail(key, f"is in a file that does not compile: {at}: {error.msg}", "") from error
+    except ValueError as error:  # a null byte
+        raise fail(key, f"is in a file that does not compile: {file}: {error}", "") from error
 
 
 def _called(python: str, directory: Path, key: str, fail: Fail) -> Callable[..., Any]:

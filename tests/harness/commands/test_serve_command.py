@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from streamproof import cli
+from streamproof.commands import serve
 
 
 @pytest.mark.parametrize(
@@ -138,6 +139,15 @@ def test_options_of_the_reference_are_refused_where_functions_are_hosted(
     assert "--rate-limit is the reference's" in error
     assert "--reference" in error
     assert not (tmp_path / ".streamproof").exists()
+
+
+def test_what_is_served_is_said_in_a_few_names() -> None:
+    """How many functions, of which file, and not a screen of them."""
+    file = Path("system.toml")
+    assert serve.functions_of(["a"], file) == "1 function (a) of system.toml"
+    assert serve.functions_of(["a", "b"], file) == "2 functions (a, b) of system.toml"
+    many = serve.functions_of([f"f{n}" for n in range(9)], file)
+    assert many == "9 functions (f0, f1, f2, f3, f4, f5, f6, f7, ...) of system.toml"
 
 
 def test_a_file_without_functions_is_named(

@@ -327,3 +327,35 @@ def test_the_examples_are_descriptions(name, tmp_path, monkeypatch):
     hosted = config.load(file).hosted
     assert hosted is not None
     assert from_file(hosted, KEYS).api.stage == "dev"
+
+
+@pytest.mark.parametrize(
+    ("expression", "hint"),
+    [("request.body.action", "did you mean `$request.body.action`?"), ("action", "$request.body")],
+)
+def test_an_expression_that_selects_by_nothing_is_refused(described, expression, hint):
+    """Each message would go to $default, and no route of the file would ever be called."""
+    text = f'[api]\nroute_selection_expression = "{expression}"\n{ROUTES}ask = "f"\n'
+    with pytest.raises(UsageError, match="never selects ask") as caught:
+        described(f'{text}[functions.f]\nhandler = "app.handler"\n')
+    assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize("name", ["default", "connect", "disconnect"])
+def test_a_route_that_lacks_its_dollar_is_asked_about(described, name, capsys):
+    """It may be an action of that name; with the other beside it, it surely is."""
+    functions = '[functions.f]\nhandler = "app.handler"\n'
+    described(f'[api.routes]\n{name} = "f"\n{functions}')
+    assert f"did you mean `${name}`?" in capsys.readouterr().err
+    described(f'[api.routes]\n{name} = "f"\n"${name}" = "f"\n{functions}')
+    assert "did you mean" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["x = 1\ndef handler(:\n", "x = 1\n\0"])
+def test_a_handler_that_does_not_compile_is_refused_with_its_line(described, tmp_path, text):
+    """At the start, not at the first event."""
+    (tmp_path / "wrong.py").write_text(text)
+    with pytest.raises(UsageError, match=r"functions\.f\.handler .* does not compile") as caught:
+        described(f'{ROUTES}[functions.f]\nhandler = "wrong.handler"\n')
+    assert str(tmp_path / "wrong.py") in caught.value.message
+    assert ("wrong.py:2" in caught.value.message) is ("def" in text)

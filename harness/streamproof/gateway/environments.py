@@ -18,7 +18,6 @@ import json
 import logging
 import os
 import secrets
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +44,12 @@ TERMINATED_S = 0.3  # what is busy when all ends may take so long to go, like La
 KILLED_S = 0.5
 # awslambdaric's, of 600 characters, before each exception: a runtime that Lambda replaced.
 _RUNTIME_UPDATES = "LAMBDA_WARNING: Unhandled exception. The most likely cause"
-_NOT_INHERITED = {"AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_DEFAULT_PROFILE"}
+_NOT_INHERITED = {
+    "AWS_SESSION_TOKEN",
+    "AWS_PROFILE",
+    "AWS_DEFAULT_PROFILE",
+    "AWS_EXECUTION_ENV",
+}
 _LOG = logging.getLogger("streamproof.gateway")
 
 
@@ -391,7 +395,6 @@ class EnvironmentPool:
             "AWS_SECRET_ACCESS_KEY": credentials.secret_access_key,
             "AWS_REGION": api.region,
             "AWS_DEFAULT_REGION": api.region,
-            "AWS_EXECUTION_ENV": f"AWS_Lambda_python{sys.version_info[0]}.{sys.version_info[1]}",
             "LAMBDA_TASK_ROOT": str(self._function.directory or Path.cwd()),
         }
         if credentials.session_token:

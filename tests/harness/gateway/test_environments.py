@@ -80,8 +80,9 @@ def script(tmp_path, body):
     return Function("hosted", command=(sys.executable, str(path)), timeout_s=60)
 
 
-async def test_a_process_is_started_when_asked_reused_and_ended(hosted):
+async def test_a_process_is_started_when_asked_reused_and_ended(hosted, monkeypatch):
     """One process serves one invocation after the other, and is gone after the stop."""
+    monkeypatch.setenv("AWS_EXECUTION_ENV", "CloudShell")
     async with running(hosted(timeout_s=60)) as stage:
         assert stage.gateway.process_ids() == {"hosted": []}
         first = await stage.gateway.invoke("hosted", {})
@@ -97,6 +98,7 @@ async def test_a_process_is_started_when_asked_reused_and_ended(hosted):
         assert variables["AWS_REGION"] == "us-east-1"
         assert variables["AWS_ACCESS_KEY_ID"] == "AKIDEXAMPLE"
         assert variables["AWS_LAMBDA_LOG_STREAM_NAME"].startswith("[$LATEST]")
+        assert "AWS_EXECUTION_ENV" not in variables, "this machine's, or nobody's"
     with pytest.raises(ProcessLookupError):
         os.kill(first["pid"], 0)
 

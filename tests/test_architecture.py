@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from support.code_lines import code_lines
+
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = ROOT / "reference" / "streamer_reference"
 HARNESS = ROOT / "harness" / "streamproof"
@@ -27,6 +29,8 @@ IMPURE = {
     "uuid",
     "websockets",
 }
+# Lines of code: what teams copy and read must not grow by habit. These only ever go down.
+LINES_MAX = {REFERENCE: 4_720, HARNESS / "gateway": 3_140}
 LAYERS = {
     "protocol": {"protocol"},
     "core": {"protocol", "core"},

@@ -74,6 +74,12 @@ def test_layers_of_the_reference_import_downwards(layer: str, allowed: set[str])
         assert ours <= allowed, f"{path} imports {ours - allowed}"
 
 
+@pytest.mark.parametrize(("folder", "most"), LINES_MAX.items(), ids=lambda value: str(value)[-9:])
+def test_what_is_copied_and_read_stays_compact(folder: Path, most: int) -> None:
+    """Without blank lines, comments and docstrings, which are worth having."""
+    assert most - 300 < code_lines(folder) <= most
+
+
 def test_only_the_targets_of_the_reference_import_it() -> None:
     """The harness judges it as any other system; the mutants are wrong versions of it."""
     guilty = {

@@ -401,6 +401,7 @@ async def test_a_process_whose_poll_was_lost_goes_on_and_is_replaced_if_it_never
 
     async with running(function, clock=clock) as stage:
         first = await call()
+        await until(lambda: stage.gateway.process_ids()["hosted"])  # it may ask before we know
         (pid,) = stage.gateway.process_ids()["hosted"]
         first.send()
         await until(is_stopped)

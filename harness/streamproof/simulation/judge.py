@@ -122,7 +122,8 @@ def _judge_request(world: World, name: Name, stored: Any, runs: list[tuple[int, 
     if outcome is not None and _told(outcome) != _said(data):
         what = f"the wire had {_told(outcome)}, status says {_said(data)}"
         world.violate("RECOV-3", "", request_id, what)
-    if any(how != "retryable" for _, _, how in sorted(runs)[:-1]):
+    earlier = [how for _, _, how in sorted(runs)[:-1]]
+    if any(how != "retryable" for how in earlier) or len(earlier) >= ATTEMPTS_MAX:
         return  # an attempt flushed before an outcome that it could not record
     for link in _links(world, name[0]):
         for gap_ms in _gaps(list(_numbered(link, request_id))):

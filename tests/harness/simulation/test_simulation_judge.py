@@ -106,3 +106,8 @@ def test_what_only_the_inside_shows_is_found(mutant):
     assert simulated.play(SEED).holds
     _, needed = simulated.seeds_to_detection((mutant, 1, 300))
     assert needed[0] is not None
+
+
+def test_what_is_flushed_before_an_outcome_that_was_not_recorded_keeps_no_interval():
+    """The third failure's write was unanswered, so a fourth attempt followed its last progress."""
+    assert simulated.play(21_166).holds

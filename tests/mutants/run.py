@@ -65,7 +65,8 @@ PLACES = {  # where `--find` looks, by section: below tests/reference, or in the
     6: "",
     7: "observability lambdas test_settings connection/test_manager " + _REQUESTS,
 }
-OPTIONS = ("-q", "-p", "no:cacheprovider", "--rootdir", str(ROOT))
+ALREADY_IMPORTED = "ignore::pytest.PytestAssertRewriteWarning"  # the package is pytest's plugin too
+OPTIONS = ("-q", "-p", "no:cacheprovider", "-W", ALREADY_IMPORTED, "--rootdir", str(ROOT))
 
 
 @dataclasses.dataclass

@@ -111,3 +111,8 @@ def test_what_only_the_inside_shows_is_found(mutant):
 def test_what_is_flushed_before_an_outcome_that_was_not_recorded_keeps_no_interval():
     """The third failure's write was unanswered, so a fourth attempt followed its last progress."""
     assert simulated.play(21_166).holds
+
+
+def test_a_subscriber_may_get_the_acknowledgment_late():
+    """Its post was under way while higher numbers came; it is dropped for its lower one."""
+    assert simulated.play(83_302).holds

@@ -20,7 +20,7 @@ Item = TypeVar("Item", bound=StreamItem)
 
 WORKER = "worker"
 ISOLATED_WORKER = "isolated-worker"
-VICTIM_POLL_S = 0.05
+VICTIM_POLL_S = 0.05  # who holds what is a row of the store, which tells nobody when it changes
 TRIES_MAX = 20  # for a victim that holds on to what it has
 VICTIM_WAIT_S = 10.0  # so long a fault waits for a process that it would hurt
 ISOLATED_WAIT_S = 1.0  # then a shared worker is struck: isolated ones are seldom there

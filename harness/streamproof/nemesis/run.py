@@ -26,7 +26,7 @@ HISTORY_NAME = "history.ndjson"
 TENANT = "nemesis"
 LOST_S = 45.0  # without any outcome for so long after the faults, nothing more will come
 QUIET_S = 2.5  # after the last outcome: what must not come has time to
-POLL_S = 0.1
+POLL_S = 0.1  # the drain ends by itself once nothing has ended for LOST_S
 SHOW_S = 5.0
 HASTY_STOP_S = 0.5  # for what runs, when the run is thrown away
 
